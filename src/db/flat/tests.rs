@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Tests of the flat files: form, locks, what is left behind.
+
+#![expect(clippy::disallowed_methods, reason = "tests make files as another program would")]
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::mpsc;
+
+use super::*;
+
+fn name(text: &str) -> DbName {
+    DbName::try_from(text).unwrap()
+}
+
+fn set(key: &str, kind: &str) -> Change {
+    Change::Set { key: key.into(), kind: kind.into(), props: Vec::new() }
+}
+
+fn names_in(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_written_file_is_sorted_has_the_header_and_leaves_nothing_beside_it() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("t"), "b=t|z|1|a|2\n# note\n\na=1").unwrap();
+    let mut store = Flat::new(directory.path());
+    assert_eq!(store.commit(&name("t"), &set("c", "x")).unwrap(), Committed::Changed);
+
+    let text = fs::read_to_string(directory.path().join("t")).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[6..], ["a=1", "b=t|z|1|a|2", "c=x"]);
+    assert!(lines[..6].iter().all(|line| line.starts_with('#')), "{text}");
+    assert_eq!(lines[4], "#");
+    let time: Vec<_> = lines[5].strip_prefix("# updated: ").unwrap().split(' ').collect();
+    assert!(time[0].len() == 3 && time.last().unwrap().len() == 4, "{}", lines[5]);
+    assert_eq!(lines[5].len(), "# updated: Thu Jan  1 01:00:00 1970".len());
+    assert_eq!(names_in(directory.path()), ["t"]);
+    let mode = fs::metadata(directory.path().join("t")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o007, 0, "others may read it: {mode:o}");
+}
+
+#[test]
+fn an_unchanged_record_leaves_the_file_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("t");
+    fs::write(&path, "# mine\nk=t|a|1\n").unwrap();
+    let before = fs::metadata(&path).unwrap().ino();
+    let props = vec![("a".into(), "1".into())];
+    let same = Change::SetProps { key: "k".into(), props };
+
+    let mut store = Flat::new(directory.path());
+    assert_eq!(store.commit(&name("t"), &same).unwrap(), Committed::Unchanged);
+    assert_eq!(fs::metadata(&path).unwrap().ino(), before);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "# mine\nk=t|a|1\n");
+    assert_eq!(names_in(directory.path()), ["t"]);
+}
+
+#[test]
+fn a_symbolic_link_is_replaced_and_its_target_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = directory.path().join("target");
+    fs::write(&target, "k=1\n").unwrap();
+    unix_fs::symlink(&target, directory.path().join("t")).unwrap();
+
+    Flat::new(directory.path()).commit(&name("t"), &set("k", "2")).unwrap();
+    assert_eq!(fs::read_to_string(&target).unwrap(), "k=1\n");
+    assert!(!fs::symlink_metadata(directory.path().join("t")).unwrap().is_symlink());
+}
+
+#[test]
+fn dbpath_is_put_before_an_absolute_name_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let inside = directory.path().join("below");
+    fs::create_dir(&inside).unwrap();
+    let outside = directory.path().join("absolute");
+
+    Flat::below(&inside).commit(&name("/t"), &set("k", "below")).unwrap();
+    assert_eq!(names_in(&inside), ["t"]);
+    let absolute = name(outside.to_str().unwrap());
+    Flat::new(&inside).commit(&absolute, &set("k", "absolute")).unwrap();
+    assert!(outside.is_file());
+    assert_eq!(names_in(&inside), ["t"]);
+}
+
+#[test]
+fn a_missing_directory_is_an_error_and_is_not_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing");
+    let error = Flat::new(&missing).commit(&name("t"), &set("k", "1")).unwrap_err();
+    assert!(matches!(error, Error::Write { .. }), "{error:?}");
+    assert!(!missing.exists());
+    assert!(Flat::new(&missing).read(&name("t")).unwrap().is_empty());
+}
+
+#[test]
+fn a_lock_that_is_kept_is_an_error_and_nothing_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("t");
+    let store = Flat::new(directory.path());
+    let mut store = Flat { patience: Duration::ZERO, ..store };
+    for file in [directory.path().to_owned(), with_suffix(&path, "lock")] {
+        fs::write(&path, "k=1\n").unwrap();
+        let held = File::open(&file)
+            .or_else(|_| OpenOptions::new().append(true).create(true).open(&file))
+            .unwrap();
+        held.lock().unwrap();
+        let error = store.commit(&name("t"), &set("k", "2")).unwrap_err();
+        assert!(matches!(error, Error::Locked { .. }), "{error:?}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "k=1\n");
+    }
+}
+
+#[test]
+fn what_the_original_writes_under_its_lock_is_not_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("t");
+    let lock_path = with_suffix(&path, "lock");
+    for round in 0..20 {
+        fs::write(&path, "").unwrap();
+        // As esmith::config does: lock, read, write, rename, unlock, unlink.
+        let mut options = OpenOptions::new();
+        let perl = options.append(true).create(true).open(&lock_path).unwrap();
+        perl.lock().unwrap();
+        let (started, start) = mpsc::channel();
+        let ours = thread::spawn({
+            let mut store = Flat::new(directory.path());
+            move || {
+                started.send(()).unwrap();
+                store.commit(&name("t"), &set("ours", "1"))
+            }
+        });
+        start.recv().unwrap();
+        fs::write(with_suffix(&path, "perl"), "perl=1\n").unwrap();
+        fs::rename(with_suffix(&path, "perl"), &path).unwrap();
+        perl.unlock().unwrap();
+        fs::remove_file(&lock_path).unwrap_or_default();
+        ours.join().unwrap().unwrap();
+
+        let records = Flat::new(directory.path()).read(&name("t")).unwrap();
+        let keys: Vec<_> = records.keys().collect();
+        assert_eq!(keys, ["ours", "perl"], "round {round}");
+    }
+}
+
+#[test]
+fn a_lock_file_somebody_waits_for_stays_until_he_unlinks_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("t");
+    let lock = EsmithLock::take(&path, Instant::now() + LOCK_LIMIT).unwrap();
+    let waiter = thread::spawn({
+        let file = File::open(with_suffix(&path, "lock")).unwrap();
+        move || file.lock().map(|()| file)
+    });
+    let limit = Instant::now() + LOCK_LIMIT;
+    while !lock.is_waited_for() {
+        assert!(Instant::now() < limit, "the waiter is not seen");
+        thread::yield_now();
+    }
+    drop(lock);
+    let held = waiter.join().unwrap().unwrap();
+    assert!(with_suffix(&path, "lock").exists(), "the waiter holds a lock without a name");
+    drop(held);
+    drop(EsmithLock::take(&path, limit).unwrap());
+    assert_eq!(names_in(directory.path()), [] as [&str; 0]);
+}
+
+#[test]
+fn lock_files_and_temporary_files_are_no_databases() {
+    let directory = tempfile::tempdir().unwrap();
+    for file in ["t", "a", "t.lock", "t.4711", ".hidden"] {
+        fs::write(directory.path().join(file), "").unwrap();
+    }
+    fs::create_dir(directory.path().join("folder")).unwrap();
+    assert_eq!(Flat::new(directory.path()).names().unwrap(), [name("a"), name("t")]);
+}
