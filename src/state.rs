@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What should be on the host, and what is there: the nouns that the later rooms exchange.
+//!
+//! [`Desired`] is computed from the records alone; [`Observed`] is what one look at the machine
+//! gave. They are two types on purpose: what is desired has no ids and no history, and what is
+//! observed has no links and no exposure (the engine does not know them). They meet in `plan`, by
+//! container name, spec hash and file hash.
+//!
+//! Nothing here reads or changes anything.
+
+pub mod container;
+pub mod exposure;
+pub mod file;
+pub mod network;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::db::value::{ContainerName, ImageRef, Port};
+
+pub use container::{Container, ContainerSpec, SpecHash, Wanted};
+pub use exposure::{Access, Exposure, Guard, Route};
+pub use file::{FileKind, RenderedFile};
+pub use network::{Bridge, EngineOptions};
+
+/// Everything the records ask for, after all checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// The managed bridge; `None` while it cannot be made (its subnet collides).
+    pub bridge: Option<Bridge>,
+    /// The containers that can be brought to what their record says.
+    pub containers: BTreeMap<ContainerName, Container>,
+    /// The containers that stay as they are, and why.
+    pub held: BTreeMap<ContainerName, String>,
+    /// What the packet filter must hold.
+    pub guard: Guard,
+    /// Web routes, in order of their path or name.
+    pub routes: Vec<Route>,
+    /// Options of the engine itself.
+    pub engine: EngineOptions,
+}
+
+/// What to look at, known from the records before anything is observed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// The managed bridge.
+    pub bridge: Option<Bridge>,
+    /// Images that records name.
+    pub images: BTreeSet<ImageRef>,
+    /// Host paths that records mount and that nobody makes for them.
+    pub mount_sources: BTreeSet<PathBuf>,
+    /// Host ports that records want.
+    pub ports: BTreeSet<Port>,
+    /// Files that templates render.
+    pub targets: BTreeSet<PathBuf>,
+}
+
+/// What we must know of the host to decide.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Networks this host is connected to and that lie in private address space.
+    pub local_networks: BTreeSet<IpNet>,
+    /// Networks in the routing table that are not ours, with their interface.
+    pub routes: BTreeMap<IpNet, String>,
+    /// Host ports of [`Query::ports`] that something foreign holds: who, as a person would say it.
+    pub taken: BTreeMap<Port, String>,
+    /// Host ports that containers of ours publish now.
+    pub published: BTreeMap<Port, ContainerName>,
+    /// Names that containers of somebody else have.
+    pub foreign_names: BTreeSet<String>,
+    /// Records that have a container now.
+    pub existing: BTreeSet<ContainerName>,
+    /// Paths of [`Query::mount_sources`] that do not exist.
+    pub missing: BTreeSet<PathBuf>,
+    /// Whether it was us who turned IP forwarding on.
+    pub forwarding_is_ours: bool,
+}
+
+/// What one look at the machine gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Containers that carry our label, under the name of their record.
+    pub containers: BTreeMap<ContainerName, ObservedContainer>,
+    /// Containers of ours under a temporary name: what an interrupted replacement left.
+    pub leftovers: Vec<Leftover>,
+    /// Containers of somebody else; shown, never touched.
+    pub foreign: Vec<Foreign>,
+    /// The image behind each reference that is in the engine.
+    pub images: BTreeMap<ImageRef, String>,
+    /// The engine's network of our bridge.
+    pub network: ObservedNetwork,
+    /// `net.ipv4.ip_forward`.
+    pub forwarding: bool,
+    /// `net.bridge.bridge-nf-call-iptables` and its IPv6 twin; `None` when the kernel lacks them.
+    pub bridge_filter: Option<bool>,
+    /// The guard table in the kernel.
+    pub guard: ObservedGuard,
+    /// The files of [`Query::targets`].
+    pub files: BTreeMap<PathBuf, ObservedFile>,
+    /// The rest of what must be known.
+    pub facts: Facts,
+}
+
+/// A container of ours as the engine lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedContainer {
+    /// The engine's id.
+    pub id: String,
+    /// The hash of the spec it was created from.
+    pub hash: String,
+    /// How often the record's container was created, this time included.
+    pub generation: u64,
+    /// The image it runs.
+    pub image_id: String,
+    /// Whether the reference it was created from still names that image, as far as the list says.
+    pub image_current: bool,
+    /// What it does now.
+    pub state: Running,
+    /// The engine's own words: `Up 2 minutes (healthy)`, `Exited (1) 3 seconds ago`.
+    pub status: String,
+    /// Result of its health check, when the image or the record has one.
+    pub health: Option<Health>,
+    /// Host ports it publishes while it runs.
+    pub published: BTreeSet<Port>,
+}
+
+/// What a container does, in the terms in which we act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Running {
+    /// Its process runs.
+    Running,
+    /// Its process runs, frozen.
+    Paused,
+    /// The engine is about to start it again.
+    Restarting,
+    /// It was made, and never started.
+    Created,
+    /// It has run and ended.
+    Exited,
+    /// The engine cannot handle it any more.
+    Dead,
+}
+
+impl Running {
+    /// Whether there is a process.
+    pub const fn is_up(self) -> bool {
+        match self {
+            Self::Running | Self::Paused | Self::Restarting => true,
+            Self::Created | Self::Exited | Self::Dead => false,
+        }
+    }
+
+    /// The engine's word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Created => "created",
+            Self::Exited => "exited",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// Result of a health check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Not known yet.
+    Starting,
+    /// The check succeeds.
+    Healthy,
+    /// The check has failed as often as the record allows.
+    Unhealthy,
+}
+
+impl Health {
+    /// The engine's word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// A container of ours under a temporary name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// The engine's id.
+    pub id: String,
+    /// The record it belongs to.
+    pub record: ContainerName,
+    /// Its name now.
+    pub name: String,
+    /// Which of the two names of a replacement it has.
+    pub role: Role,
+    /// Whether its process runs.
+    pub state: Running,
+}
+
+/// The two temporary names of a replacement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `NAME.next`: made, not in service yet.
+    Next,
+    /// `NAME.prev`: was in service.
+    Previous,
+}
+
+impl Role {
+    /// The end of the container's name.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Next => ".next",
+            Self::Previous => ".prev",
+        }
+    }
+}
+
+/// A container that is not ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Its name in the engine.
+    pub name: String,
+    /// Its image.
+    pub image: String,
+    /// The engine's own words.
+    pub status: String,
+    /// Host ports it publishes.
+    pub published: BTreeSet<Port>,
+}
+
+/// The engine's network of our bridge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ObservedNetwork {
+    /// There is none.
+    #[default]
+    Absent,
+    /// It is as it should be.
+    Right,
+    /// There is one of the name, but another: what differs.
+    Differs {
+        /// The engine's id.
+        id: String,
+        /// What differs, for people.
+        how: String,
+        /// Whether it carries our label.
+        ours: bool,
+    },
+}
+
+/// The guard table in the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ObservedGuard {
+    /// The table is not there.
+    #[default]
+    Absent,
+    /// The table holds what was loaded from a file with this hash.
+    Loaded(String),
+    /// The table is there, and not as we loaded it.
+    Altered,
+}
+
+/// A file on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedFile {
+    /// SHA-256 of its content, in hex.
+    pub hash: String,
+    /// SHA-256 of what we wrote last; `None` when we never wrote it.
+    pub written: Option<String>,
+}

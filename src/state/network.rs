@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The managed bridge and the options of the engine.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+use serde::Serialize;
+
+/// The managed bridge: one user-defined network of the engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Bridge {
+    /// Name of the interface and of the engine's network.
+    pub name: String,
+    /// Its subnet; the first address is the host's.
+    pub subnet: Ipv4Net,
+}
+
+impl Bridge {
+    /// The host's address on the bridge: the first of the subnet.
+    pub fn gateway(&self) -> Ipv4Addr {
+        self.subnet.hosts().next().unwrap_or_else(|| self.subnet.network())
+    }
+}
+
+/// Options of the engine itself, rendered into one place only: an option given both in
+/// `daemon.json` and on the command line keeps dockerd from starting.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct EngineOptions {
+    /// Where they are written.
+    pub place: OptionsPlace,
+    /// `storage-driver`.
+    pub storage_driver: Option<String>,
+    /// `data-root`.
+    pub data_root: Option<PathBuf>,
+    /// `live-restore`.
+    pub live_restore: Option<bool>,
+}
+
+/// Where the engine's options are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptionsPlace {
+    /// Nowhere; they are the admin's.
+    #[default]
+    None,
+    /// `/etc/docker/daemon.json`.
+    DaemonJson,
+    /// `DOCKER_OPTS` in `/etc/sysconfig/docker`.
+    Sysconfig,
+}
