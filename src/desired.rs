@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Records → [`Desired`]: the only place where a property's text gets a meaning.
+//!
+//! [`resolve`] is a pure function of the records, the facts of the host and the overrides by hand.
+//! Faults are collected, never the first alone; a record with a fault holds its own container as it
+//! is and opens nothing new, and every other record counts. What needs looking at before that is
+//! said by [`query`], and which records lack an address by [`assign`].
+//!
+//! Left out on purpose: what must be done about it; that is `plan`'s.
+
+pub mod container;
+pub mod exposure;
+pub mod link;
+pub mod network;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use bstr::{BStr, BString, ByteSlice};
+use serde::Serialize;
+
+use crate::db::schema::{Fault, Schema};
+use crate::db::value::ContainerName;
+use crate::db::{Change, DbName, Record, Records};
+use crate::settings::Root;
+use crate::state::{Desired, Facts, Query};
+
+use container::Draft;
+use network::HostRecord;
+
+/// The databases that a pass reads, at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// `docker_containers`.
+    pub containers: Records,
+    /// `docker_images`.
+    pub images: Records,
+    /// `configuration`.
+    pub configuration: Records,
+    /// `networks`.
+    pub networks: Records,
+}
+
+/// What a person asked for by hand, against the record; gone at reboot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Override {
+    /// Run it although its record is disabled.
+    Start,
+    /// Stop it although its record is enabled.
+    Stop,
+}
+
+/// Overrides by the name of the container.
+pub type Overrides = BTreeMap<String, Override>;
+
+/// A record that cannot be brought about, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rejection {
+    /// Its database.
+    pub database: String,
+    /// Its key.
+    pub key: String,
+    /// The property that is wrong, when it is one.
+    pub property: Option<String>,
+    /// What it holds; a secret is masked.
+    pub value: Option<String>,
+    /// What is wrong, and what would be right.
+    pub wrong: String,
+    /// A command that would mend it.
+    pub remedy: Option<String>,
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} record '{}'", self.database, self.key)?;
+        if let Some(property) = &self.property {
+            write!(f, ", property {property}")?;
+        }
+        if let Some(value) = &self.value {
+            write!(f, " '{value}'")?;
+        }
+        write!(f, ": {}", self.wrong)
+    }
+}
+
+/// What became of the records.
+#[derive(Clone, Debug)]
+pub struct Resolution {
+    /// What they ask for.
+    pub desired: Desired,
+    /// The records that do not count, and why.
+    pub rejected: Vec<Rejection>,
+    /// What the admin should know and what stops nothing.
+    pub notices: Vec<String>,
+}
+
+/// An address for a record that needs one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Assignment {
+    /// The record.
+    pub record: ContainerName,
+    /// Its address from now on.
+    pub address: Ipv4Addr,
+}
+
+impl Assignment {
+    /// As a change of the record.
+    pub fn change(&self) -> Change {
+        Change::SetProps {
+            key: BString::from(self.record.as_str()),
+            props: vec![("Address".into(), self.address.to_string().into())],
+        }
+    }
+}
+
+/// The text properties of a record; what is not UTF-8 is left to the schema's check to refuse.
+#[derive(Clone, Debug, Default)]
+pub struct Props(BTreeMap<String, String>);
+
+impl Props {
+    /// Of `record`.
+    pub fn of(record: &Record) -> Self {
+        let text = |bytes: &BStr| bytes.to_str().ok().map(str::to_owned);
+        Self(
+            record
+                .properties()
+                .filter_map(|(name, value)| Some((text(name.as_ref())?, text(value.as_ref())?)))
+                .collect(),
+        )
+    }
+
+    /// The value of `name`; an empty one counts as missing, as for SME's own services.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The properties whose name begins with `prefix`, by the rest of the name; empty ones count.
+    pub fn family<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.0.iter().filter_map(move |(k, v)| Some((k.strip_prefix(prefix)?, v.as_str())))
+    }
+}
+
+/// What to look at before [`resolve`].
+pub fn query(snapshot: &Snapshot, schema: &Schema, root: &Root, overrides: &Overrides) -> Query {
+    let (host, _) = network::host_record(snapshot, schema, root);
+    let (drafts, _) = drafts(snapshot, schema, &host, overrides);
+    let mut query = Query { bridge: host.bridge, ..Query::default() };
+    for draft in drafts.values() {
+        query.mount_sources.extend(draft.host_sources());
+        query.ports.extend(draft.exposure.iter().flat_map(|exposure| exposure.ports.iter()));
+        query.images.extend(draft.spec.as_ref().map(|spec| spec.image.clone()));
+    }
+    query
+}
+
+/// Addresses for the records that need one and have none: the lowest free ones of the subnet.
+pub fn assign(
+    snapshot: &Snapshot,
+    schema: &Schema,
+    root: &Root,
+    overrides: &Overrides,
+) -> Vec<Assignment> {
+    let (host, _) = network::host_record(snapshot, schema, root);
+    let Some(bridge) = host.bridge.clone() else { return Vec::new() };
+    let (drafts, _) = drafts(snapshot, schema, &host, overrides);
+    // An address outside the subnet is one of an earlier subnet.
+    let usable = |address: &Ipv4Addr| bridge.subnet.contains(address);
+    let mut taken: Vec<Ipv4Addr> =
+        drafts.values().filter_map(|draft| draft.address).filter(usable).collect();
+    let mut assignments = Vec::new();
+    let lacks = |draft: &&Draft| {
+        draft.lacks_address() || draft.address.is_some_and(|address| !usable(&address))
+    };
+    for draft in drafts.values().filter(lacks) {
+        let free = bridge.subnet.hosts().skip(1).find(|address| !taken.contains(address));
+        // A full subnet leaves the record without an address; `resolve` then says so.
+        if let Some(address) = free {
+            taken.push(address);
+            assignments.push(Assignment { record: draft.name.clone(), address });
+        }
+    }
+    assignments
+}
+
+/// Everything the records ask for.
+pub fn resolve(
+    snapshot: &Snapshot,
+    schema: &Schema,
+    root: &Root,
+    facts: &Facts,
+    overrides: &Overrides,
+) -> Resolution {
+    let (host, mut rejected) = network::host_record(snapshot, schema, root);
+    let (mut drafts, notices) = drafts(snapshot, schema, &host, overrides);
+    let bridge = network::usable_bridge(&host, facts, &mut rejected);
+
+    network::check_addresses(&mut drafts, host.bridge.as_ref());
+    container::check_names(&mut drafts, facts);
+    exposure::check(&mut drafts, facts);
+    link::check(&mut drafts);
+    link::name_by_address(&mut drafts);
+    container::check_mounts(&mut drafts, facts);
+    if bridge.is_none() {
+        network::hold_bridged(&mut drafts);
+    }
+
+    let local = network::local_networks(&host, snapshot, facts);
+    let guard = exposure::guard(&drafts, &host, &local, facts);
+    let routes = exposure::routes(&drafts, facts);
+    let mut desired = Desired {
+        bridge,
+        containers: BTreeMap::new(),
+        held: BTreeMap::new(),
+        guard,
+        routes,
+        engine: host.engine,
+    };
+    for (name, draft) in drafts {
+        match draft.finish() {
+            Ok(container) => {
+                desired.containers.insert(name, container);
+            }
+            Err((why, faults)) => {
+                rejected.extend(faults);
+                desired.held.insert(name, why);
+            }
+        }
+    }
+    rejected.extend(unnamed(snapshot, schema));
+    rejected.sort_by(|a, b| (&a.database, &a.key).cmp(&(&b.database, &b.key)));
+    Resolution { desired, rejected, notices }
+}
+
+/// A draft of each container record whose key can be a name, and what the admin should know.
+fn drafts(
+    snapshot: &Snapshot,
+    schema: &Schema,
+    host: &HostRecord,
+    overrides: &Overrides,
+) -> (BTreeMap<ContainerName, Draft>, Vec<String>) {
+    let mut drafts = BTreeMap::new();
+    let mut notices = Vec::new();
+    for (key, record) in snapshot.containers.iter() {
+        let Some(name) = container_name(key) else { continue };
+        let checked = check(schema, DbName::CONTAINERS, key, record);
+        notices.extend(checked.warnings);
+        let draft = container::draft(
+            &name,
+            &Props::of(record),
+            &|image| image_props(snapshot, image),
+            host,
+            overrides.get(name.as_str()).copied(),
+            checked.faults,
+        );
+        drafts.insert(name, draft);
+    }
+    (drafts, notices)
+}
+
+/// The faults of records whose key can be no container's name.
+fn unnamed(snapshot: &Snapshot, schema: &Schema) -> Vec<Rejection> {
+    snapshot
+        .containers
+        .iter()
+        .filter(|(key, _)| container_name(key).is_none())
+        .flat_map(|(key, record)| check(schema, DbName::CONTAINERS, key, record).faults)
+        .collect()
+}
+
+/// The container records by name, with the image that each names.
+pub fn images_by_name(snapshot: &Snapshot) -> BTreeMap<ContainerName, String> {
+    snapshot
+        .containers
+        .iter()
+        .filter_map(|(key, record)| {
+            let name = container_name(key)?;
+            Some((name, Props::of(record).get("Image").unwrap_or_default().to_owned()))
+        })
+        .collect()
+}
+
+fn container_name(key: &BStr) -> Option<ContainerName> {
+    crate::db::value::container_name(key.to_str().ok()?).ok()
+}
+
+/// The defaults that the record of `image` holds for its containers.
+fn image_props(snapshot: &Snapshot, image: &str) -> Option<Props> {
+    snapshot.images.get(BStr::new(image)).map(Props::of)
+}
+
+/// What the schema says of one record.
+struct CheckedRecord {
+    faults: Vec<Rejection>,
+    warnings: Vec<String>,
+}
+
+fn check(schema: &Schema, database: &str, key: &BStr, record: &Record) -> CheckedRecord {
+    let properties: Vec<_> = record.properties().collect();
+    let checked = schema.check_record(
+        database,
+        key,
+        record.kind(),
+        properties.iter().map(|(name, value)| (name.as_ref(), value.as_ref())),
+    );
+    CheckedRecord {
+        faults: checked.faults.into_iter().map(Rejection::from).collect(),
+        warnings: checked.warnings.iter().map(ToString::to_string).collect(),
+    }
+}
+
+impl From<Fault> for Rejection {
+    fn from(fault: Fault) -> Self {
+        Self {
+            database: fault.database,
+            key: fault.record,
+            property: fault.property,
+            value: fault.value,
+            wrong: fault.wrong.to_string(),
+            remedy: fault.remedy,
+        }
+    }
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Access, ports and web routes of all records together: clashes, the guard's sets, the routes.
+//!
+//! When two records want one port, the one whose container has it keeps it; when neither has, the
+//! first in the order of the keys gets it. A running container is never stopped by a new record.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+
+use crate::db::value::{ContainerName, Egress, Port, Protocol};
+use crate::desired::container::Draft;
+use crate::desired::network::HostRecord;
+use crate::state::exposure::{
+    EgressFlow, Guard, HostFlow, HostPort, LinkFlow, Matches, Route, Source,
+};
+use crate::state::{Access, ContainerSpec, Exposure, Facts};
+
+type Drafts = BTreeMap<ContainerName, Draft>;
+
+/// Rejects what two records cannot both have, and what somebody foreign has already.
+pub fn check(drafts: &mut Drafts, facts: &Facts) {
+    check_ports(drafts, facts);
+    check_unique(drafts, facts, "WebAlias", |draft| draft.web_alias.clone());
+    check_unique(drafts, facts, "SubDomainName", |draft| draft.sub_domain.clone());
+    for draft in drafts.values_mut() {
+        let routed = draft.web_alias.is_some() || draft.sub_domain.is_some();
+        if routed && draft.web_port.is_none() {
+            let wrong = "a web route needs a port to go to, and the record serves no TCP port";
+            let remedy = format!("db docker_containers setprop {} WebPort 80", draft.name);
+            draft.reject("WebPort", None, wrong.to_owned(), Some(remedy));
+        }
+    }
+}
+
+fn check_ports(drafts: &mut Drafts, facts: &Facts) {
+    let mut claims: BTreeMap<Port, Vec<ContainerName>> = BTreeMap::new();
+    for draft in drafts.values().filter(|draft| draft.wanted.is_up()) {
+        for port in draft.exposure.iter().flat_map(|exposure| &exposure.ports) {
+            claims.entry(*port).or_default().push(draft.name.clone());
+        }
+    }
+    for (port, names) in claims {
+        let holder = facts.published.get(&port).filter(|name| names.contains(name));
+        let winner = holder.or_else(|| names.first()).cloned();
+        let taken = facts.taken.get(&port).filter(|_| holder.is_none());
+        for name in &names {
+            let Some(draft) = drafts.get_mut(name) else { continue };
+            let why = match (&winner, taken) {
+                (_, Some(who)) => format!("port {port} of the host is taken by {who}"),
+                (Some(winner), None) if winner != name => {
+                    format!("port {port} of the host belongs to record '{winner}' already")
+                }
+                (Some(_) | None, None) => continue,
+            };
+            let remedy = format!(
+                "db docker_containers setprop {name} PortMapping custom PortMappingPorts FREEPORT:{}",
+                draft.container_port(port)
+            );
+            let property = draft.port_property(port);
+            draft.reject(property, Some(port.to_string()), why, Some(remedy));
+        }
+    }
+}
+
+/// Rejects all records but one that hold the same `value` of `property`.
+fn check_unique(
+    drafts: &mut Drafts,
+    facts: &Facts,
+    property: &str,
+    value: fn(&Draft) -> Option<String>,
+) {
+    let mut claims: BTreeMap<String, Vec<ContainerName>> = BTreeMap::new();
+    for draft in drafts.values().filter(|draft| draft.wanted.is_up()) {
+        if let Some(value) = value(draft) {
+            claims.entry(value).or_default().push(draft.name.clone());
+        }
+    }
+    for (value, names) in claims.into_iter().filter(|(_, names)| names.len() > 1) {
+        let existing = names.iter().find(|name| facts.existing.contains(*name));
+        let Some(winner) = existing.or_else(|| names.first()).cloned() else { continue };
+        for name in names.iter().filter(|name| **name != winner) {
+            if let Some(draft) = drafts.get_mut(name) {
+                let wrong = format!("record '{winner}' has it already; choose another");
+                let remedy = format!("db docker_containers setprop {name} {property} {name}");
+                draft.reject(property, Some(value.clone()), wrong, Some(remedy));
+            }
+        }
+    }
+}
+
+/// Whether what the record opens counts: it is in order, or its container is there and stays.
+fn counts(draft: &Draft, facts: &Facts, about: &[&str]) -> bool {
+    let spoiled = draft
+        .faults
+        .iter()
+        .filter_map(|fault| fault.property.as_deref())
+        .any(|property| about.contains(&property));
+    draft.wanted.is_up() && (!draft.is_held() || (facts.existing.contains(&draft.name) && !spoiled))
+}
+
+/// The sets of the packet filter.
+pub fn guard(drafts: &Drafts, host: &HostRecord, local: &BTreeSet<IpNet>, facts: &Facts) -> Guard {
+    let mut guard = Guard { deny_forwarding: facts.forwarding_is_ours, ..Guard::default() };
+    if let Some(bridge) = &host.bridge {
+        guard.bridge.clone_from(&bridge.name);
+        guard.subnet = bridge.subnet.to_string();
+    }
+    for network in local {
+        match network {
+            IpNet::V4(network) => drop(guard.local4.insert(*network)),
+            IpNet::V6(network) => drop(guard.local6.insert(*network)),
+        }
+    }
+    for draft in drafts.values() {
+        if let Some(exposure) = &draft.exposure
+            && counts(draft, facts, &["access", "AllowHosts", "DenyHosts"])
+        {
+            expose(&mut guard, draft, exposure, facts);
+        }
+        if let Some(address) = draft.address
+            && counts(draft, facts, &["HostAccess", "Egress", "Address"])
+        {
+            guard.host_access.extend(draft.host_access.iter().map(|port| HostFlow {
+                from: address,
+                protocol: port.protocol,
+                port: port.number,
+            }));
+            egress(&mut guard, address, &draft.egress);
+        }
+        links(&mut guard, draft, drafts, facts);
+    }
+    close_what_is_still_published(&mut guard, facts);
+    guard
+}
+
+fn expose(guard: &mut Guard, draft: &Draft, exposure: &Exposure, facts: &Facts) {
+    for port in &exposure.ports {
+        // A held container opens nothing that it has not open already.
+        if draft.is_held() && facts.published.get(port) != Some(&draft.name) {
+            continue;
+        }
+        let host_port = HostPort::from(*port);
+        match exposure.access {
+            Access::Localhost => drop(guard.localhost.insert(host_port)),
+            Access::Private => drop(guard.private.insert(host_port)),
+            Access::Public => {
+                guard.public.insert(host_port);
+                restrict(guard, host_port, exposure);
+            }
+        }
+    }
+}
+
+fn restrict(guard: &mut Guard, to: HostPort, exposure: &Exposure) {
+    let HostPort { protocol, port } = to;
+    if !exposure.allow.is_empty() {
+        guard.restricted.insert(to);
+    }
+    for network in &exposure.allow {
+        match *network {
+            IpNet::V4(network) => drop(guard.allow4.insert(Source { protocol, port, network })),
+            IpNet::V6(network) => drop(guard.allow6.insert(Source { protocol, port, network })),
+        }
+    }
+    for network in &exposure.deny {
+        match *network {
+            IpNet::V4(network) => drop(guard.deny4.insert(Source { protocol, port, network })),
+            IpNet::V6(network) => drop(guard.deny6.insert(Source { protocol, port, network })),
+        }
+    }
+}
+
+fn egress(guard: &mut Guard, address: std::net::Ipv4Addr, egress: &Egress) {
+    match egress {
+        Egress::All => {}
+        Egress::None => drop(guard.egress_none.insert(address)),
+        Egress::Lan => drop(guard.egress_lan.insert(address)),
+        Egress::List(networks) => {
+            guard.egress_listed.insert(address);
+            guard
+                .egress_to
+                .extend(networks.iter().map(|network| EgressFlow { from: address, to: *network }));
+        }
+    }
+}
+
+fn links(guard: &mut Guard, draft: &Draft, drafts: &Drafts, facts: &Facts) {
+    let Some(from) = draft.address else { return };
+    if !counts(draft, facts, &["Interlinked", "Address"]) {
+        return;
+    }
+    for target in draft.links.iter().filter_map(|link| drafts.get(&link.target)) {
+        let Some(to) = target.address else { continue };
+        guard.links.extend(target.served.iter().map(|(protocol, ports)| LinkFlow {
+            from,
+            to,
+            protocol: *protocol,
+            ports: *ports,
+        }));
+    }
+}
+
+/// A port that a container of ours still publishes and that no record opens any more stays closed
+/// to the Internet until the container is gone: the engine's own proxy would answer on it.
+fn close_what_is_still_published(guard: &mut Guard, facts: &Facts) {
+    for port in facts.published.keys().copied().map(HostPort::from) {
+        let known = guard.localhost.contains(&port) || guard.public.contains(&port);
+        if !known {
+            guard.private.insert(port);
+        }
+    }
+}
+
+/// The web routes.
+pub fn routes(drafts: &Drafts, facts: &Facts) -> Vec<Route> {
+    let about = ["WebAlias", "SubDomainName", "WebPort", "Address", "access"];
+    let mut routes: Vec<Route> = drafts
+        .values()
+        .filter(|draft| counts(draft, facts, &about))
+        .flat_map(|draft| {
+            let address =
+                if draft.bridged { draft.address } else { Some(std::net::Ipv4Addr::LOCALHOST) };
+            let path = draft.web_alias.clone().map(Matches::Path);
+            let host = draft.sub_domain.clone().map(Matches::Host);
+            path.into_iter().chain(host).filter_map(move |matches| {
+                Some(Route {
+                    matches,
+                    container: draft.name.clone(),
+                    address: address?,
+                    port: draft.web_port?,
+                    access: draft.access,
+                })
+            })
+        })
+        .collect();
+    routes.sort();
+    routes
+}
+
+impl Draft {
+    /// The property that asks for `port` of the host.
+    fn port_property(&self, port: Port) -> &'static str {
+        match (self.maps_ports, port.protocol) {
+            (true, _) => "PortMappingPorts",
+            (false, Protocol::Tcp) => "TCPPort",
+            (false, Protocol::Udp) => "UDPPort",
+        }
+    }
+
+    /// The container's port behind `port` of the host, with its protocol when it is not TCP.
+    fn container_port(&self, port: Port) -> String {
+        let inside = self
+            .spec
+            .iter()
+            .flat_map(ContainerSpec::published)
+            .find(|publish| publish.host == port.number && publish.protocol == port.protocol)
+            .map_or(port.number, |publish| publish.container);
+        match port.protocol {
+            Protocol::Tcp => inside.to_string(),
+            Protocol::Udp => format!("{inside}/udp"),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The host's own record, its local networks, and the addresses of the managed bridge.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use bstr::{BStr, ByteSlice};
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::db::DbName;
+use crate::db::schema::Schema;
+use crate::db::value::{self, ContainerName};
+use crate::desired::container::Draft;
+use crate::desired::{Props, Rejection, Snapshot, check as check_record};
+use crate::settings::Root;
+use crate::state::network::OptionsPlace;
+use crate::state::{Bridge, EngineOptions, Facts};
+
+/// Interface of the managed bridge when the record says nothing.
+pub const DEFAULT_BRIDGE: &str = "wharf0";
+
+/// Subnet of the managed bridge when the record says nothing: the one that openSUSE's docker
+/// integration of 2013 used (`opensuse.md` §7).
+pub const DEFAULT_SUBNET: &str = "10.0.3.0/24";
+
+/// Where container data lies when the record says nothing.
+pub const DEFAULT_DATA_ROOT: &str = "/var/lib/wharf/data";
+
+/// The record `docker` of the database `configuration`, with its defaults.
+#[derive(Clone, Debug)]
+pub struct HostRecord {
+    /// The managed bridge; `None` when its properties are wrong.
+    pub bridge: Option<Bridge>,
+    /// Below it lies the data of the containers.
+    pub data_root: PathBuf,
+    /// The networks that count as local, when the record says so.
+    pub local: Option<Vec<IpNet>>,
+    /// Options of the engine.
+    pub engine: EngineOptions,
+    /// Where the engine listens.
+    pub endpoint: Option<String>,
+    /// Directory of the certificates for a TCP endpoint.
+    pub certificates: Option<PathBuf>,
+    /// Whether aliases are rendered for the host's web server.
+    pub web_server: bool,
+    domain: Option<String>,
+}
+
+impl HostRecord {
+    /// `label` in the primary domain (the scalar record `DomainName`, as on SME Server).
+    pub fn full_name(&self, label: &str) -> String {
+        match &self.domain {
+            Some(domain) => format!("{label}.{domain}"),
+            None => label.to_owned(),
+        }
+    }
+}
+
+/// Reads the host's record; what is wrong in it is told, and counts as missing.
+pub fn host_record(
+    snapshot: &Snapshot,
+    schema: &Schema,
+    root: &Root,
+) -> (HostRecord, Vec<Rejection>) {
+    let key = BStr::new("docker");
+    let record = snapshot.configuration.get(key);
+    let props = record.map(Props::of).unwrap_or_default();
+    let faults = record
+        .map(|record| check_record(schema, DbName::CONFIGURATION, key, record).faults)
+        .unwrap_or_default();
+    let name = value::bridge_name(props.get("Bridge").unwrap_or(DEFAULT_BRIDGE));
+    let subnet = value::subnet(props.get("Subnet").unwrap_or(DEFAULT_SUBNET));
+    let path = |name: &str| props.get(name).and_then(|text| value::absolute_path(text).ok());
+    let host = HostRecord {
+        // A bridge of the wrong name or subnet would be worse than none.
+        bridge: name.ok().zip(subnet.ok()).map(|(name, subnet)| Bridge { name, subnet }),
+        data_root: root.at(path("DataRoot").unwrap_or_else(|| DEFAULT_DATA_ROOT.into())),
+        local: props.get("LocalNetworks").and_then(|text| value::ip_networks(text).ok()),
+        engine: EngineOptions {
+            place: match props.get("EngineOptions") {
+                Some("daemon.json") => OptionsPlace::DaemonJson,
+                Some("sysconfig") => OptionsPlace::Sysconfig,
+                Some(_) | None => OptionsPlace::None,
+            },
+            storage_driver: props.get("StorageDriver").map(str::to_owned),
+            data_root: path("EngineDataRoot"),
+            live_restore: props.get("LiveRestore").map(|text| text == "yes"),
+        },
+        endpoint: props.get("Endpoint").map(str::to_owned),
+        certificates: path("TlsCertPath"),
+        web_server: props.get("WebServer") != Some("none"),
+        domain: domain(snapshot),
+    };
+    (host, faults)
+}
+
+/// The primary domain: the type of the scalar record `DomainName`.
+fn domain(snapshot: &Snapshot) -> Option<String> {
+    let record = snapshot.configuration.get(BStr::new("DomainName"))?;
+    value::host_label(record.kind().to_str().ok()?).ok()
+}
+
+/// The networks that count as local: as the record says, else the database `networks` (SME Server),
+/// else the private networks that this host is connected to; never the containers' own.
+pub fn local_networks(host: &HostRecord, snapshot: &Snapshot, facts: &Facts) -> BTreeSet<IpNet> {
+    let listed: BTreeSet<IpNet> = match &host.local {
+        Some(networks) => networks.iter().copied().collect(),
+        None => snapshot
+            .networks
+            .iter()
+            .filter(|(_, record)| record.kind() == "network")
+            .filter_map(|(key, record)| {
+                let props = Props::of(record);
+                let mask = props.get("Mask").unwrap_or("255.255.255.255").to_owned();
+                value::ip_networks(&format!("{}/{mask}", key.to_str().ok()?)).ok()
+            })
+            .flatten()
+            .collect(),
+    };
+    let chosen = if listed.is_empty() { facts.local_networks.clone() } else { listed };
+    let ours = host.bridge.as_ref().map(|bridge| IpNet::V4(bridge.subnet));
+    chosen.into_iter().filter(|network| Some(*network) != ours).collect()
+}
+
+/// The bridge, unless its subnet is in use elsewhere: then containers would be unreachable, or what
+/// is there already would be.
+pub fn usable_bridge(
+    host: &HostRecord,
+    facts: &Facts,
+    rejected: &mut Vec<Rejection>,
+) -> Option<Bridge> {
+    let bridge = host.bridge.clone()?;
+    let clash = facts.routes.iter().find(|(route, interface)| {
+        **interface != bridge.name && route.prefix_len() > 0 && overlaps(**route, bridge.subnet)
+    });
+    let Some((route, interface)) = clash else { return Some(bridge) };
+    let free = free_subnet(facts, bridge.subnet.prefix_len());
+    rejected.push(Rejection {
+        database: DbName::CONFIGURATION.to_owned(),
+        key: "docker".to_owned(),
+        property: Some("Subnet".to_owned()),
+        value: Some(bridge.subnet.to_string()),
+        wrong: format!(
+            "it overlaps {route}, which this host reaches by {interface}; containers on the bridge stay as they are"
+        ),
+        remedy: free.map(|free| {
+            format!("db configuration setprop docker Subnet {free} (or `set docker service Subnet {free}`)")
+        }),
+    });
+    None
+}
+
+fn overlaps(a: IpNet, b: Ipv4Net) -> bool {
+    match a {
+        IpNet::V4(a) => a.contains(&b.network()) || b.contains(&a.network()),
+        IpNet::V6(_) => false,
+    }
+}
+
+/// A subnet of private address space (RFC 1918) that no route of this host touches.
+fn free_subnet(facts: &Facts, prefix: u8) -> Option<Ipv4Net> {
+    let candidates = (0..=255_u8).flat_map(|n| {
+        [Ipv4Addr::new(10, 0, n, 0), Ipv4Addr::new(172, 20, n, 0), Ipv4Addr::new(192, 168, n, 0)]
+    });
+    candidates.filter_map(|address| Ipv4Net::new(address, prefix.max(24)).ok()).find(|candidate| {
+        facts
+            .routes
+            .keys()
+            .filter(|route| route.prefix_len() > 0)
+            .all(|route| !overlaps(*route, *candidate))
+    })
+}
+
+/// Rejects addresses outside the subnet, or given twice, and records that got none.
+pub fn check_addresses(drafts: &mut BTreeMap<ContainerName, Draft>, bridge: Option<&Bridge>) {
+    let Some(bridge) = bridge else { return };
+    let mut owners: BTreeMap<Ipv4Addr, ContainerName> = BTreeMap::new();
+    for (name, draft) in drafts.iter_mut().filter(|(_, draft)| draft.bridged) {
+        let remedy = Some(format!("db docker_containers delprop {name} Address"));
+        let Some(address) = draft.address else {
+            if draft.lacks_address() {
+                let wrong = format!("no address of {} is free", bridge.subnet);
+                draft.reject("Address", None, wrong, None);
+            }
+            continue;
+        };
+        let value = Some(address.to_string());
+        let usable = bridge.subnet.hosts().skip(1).any(|host| host == address);
+        if !usable {
+            let wrong = format!(
+                "it is no address for a container in {} (the first is the host's)",
+                bridge.subnet
+            );
+            draft.reject("Address", value, wrong, remedy);
+        } else if let Some(owner) = owners.get(&address) {
+            draft.reject("Address", value, format!("record '{owner}' has it already"), remedy);
+        } else {
+            owners.insert(address, name.clone());
+        }
+    }
+}
+
+/// Holds the containers of a bridge that cannot be made.
+pub fn hold_bridged(drafts: &mut BTreeMap<ContainerName, Draft>) {
+    for draft in drafts.values_mut().filter(|draft| draft.bridged && draft.wanted.is_up()) {
+        draft.reject(
+            "network",
+            Some("bridge".to_owned()),
+            "the managed bridge cannot be used; see the record 'docker' of configuration"
+                .to_owned(),
+            None,
+        );
+    }
+}
