@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Desired state → [`RenderedFile`]s, by e-smith's rules with Tera as the language.
+//!
+//! A target's template is a directory of fragments (or one file) at the target's path below each
+//! root: the ones built into the program, then `/usr/share/wharf/templates`, then
+//! `/etc/wharf/templates-custom`; a fragment of a later root replaces the one of the same name
+//! ([`fragment`]). All fragments of a target see one [`View`] ([`expand`]). Everything is rendered
+//! before anything is written, and one bad fragment fails its whole target.
+//!
+//! To add a target: a function here that makes its [`Target`], its fragments in `templates/`, a
+//! `FileKind`.
+
+pub mod expand;
+pub mod fragment;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::settings::{Profile, Root};
+use crate::state::exposure::Matches;
+use crate::state::file::{Adjust, FileKind, Verb};
+use crate::state::network::OptionsPlace;
+use crate::state::{Desired, RenderedFile};
+
+pub use expand::Format;
+pub use fragment::{Error as FragmentError, Roots};
+
+/// Why a target could not be rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its fragments could not be read.
+    #[error("template of {}", target.display())]
+    Fragments {
+        /// The target.
+        target: PathBuf,
+        /// What is wrong.
+        source: FragmentError,
+    },
+    /// A fragment is wrong.
+    #[error("template of {}", target.display())]
+    Expand {
+        /// The target.
+        target: PathBuf,
+        /// What is wrong.
+        source: expand::Error,
+    },
+}
+
+/// A file that templates make.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// What it is for.
+    kind: FileKind,
+    /// Path of its template below the roots.
+    template: &'static str,
+    /// Path of the file.
+    path: PathBuf,
+    format: Format,
+    mode: u32,
+    check: Option<Vec<String>>,
+    adjust: Option<Adjust>,
+}
+
+impl Target {
+    /// Where the file goes.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+}
+
+/// Path of the guard file.
+pub const GUARD: &str = "/etc/wharf/guard.nft";
+
+/// The targets that `desired` calls for.
+pub fn targets(desired: &Desired, web_server: bool, profile: Profile, root: &Root) -> Vec<Target> {
+    let mut targets = vec![Target {
+        kind: FileKind::Guard,
+        template: "etc/wharf/guard.nft",
+        path: root.at(GUARD),
+        format: Format::Nftables,
+        mode: 0o600,
+        check: Some(words(&["nft", "-c", "-f", "{file}"])),
+        adjust: None,
+    }];
+    if web_server {
+        targets.push(Target {
+            kind: FileKind::WebAlias,
+            template: "etc/httpd/conf.d/wharf.conf",
+            path: root.at(profile.web_alias_file()),
+            format: Format::Apache,
+            mode: 0o644,
+            check: root.is_host().then(|| words(&["apachectl", "-t", "-c", "Include \"{file}\""])),
+            adjust: Some(Adjust {
+                unit: profile.web_server().to_owned(),
+                verb: Verb::ReloadOrRestart,
+            }),
+        });
+    }
+    let options = match desired.engine.place {
+        OptionsPlace::None => None,
+        OptionsPlace::DaemonJson => Some(("etc/docker/daemon.json", Format::Json)),
+        OptionsPlace::Sysconfig => Some(("etc/sysconfig/docker", Format::Sysconfig)),
+    };
+    targets.extend(options.map(|(template, format)| Target {
+        kind: FileKind::EngineOptions,
+        template,
+        path: root.at(template),
+        format,
+        mode: 0o644,
+        check: None,
+        adjust: Some(Adjust { unit: "docker".to_owned(), verb: Verb::Restart }),
+    }));
+    targets
+}
+
+/// Every path that some target may have, to be looked at before it is known which are called for.
+pub fn all_paths(profile: Profile, root: &Root) -> BTreeSet<PathBuf> {
+    [GUARD, profile.web_alias_file(), "/etc/docker/daemon.json", "/etc/sysconfig/docker"]
+        .into_iter()
+        .map(|path| root.at(path))
+        .collect()
+}
+
+fn words(list: &[&str]) -> Vec<String> {
+    list.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// What a fragment may know.
+#[derive(Clone, Debug)]
+pub struct View(Value);
+
+/// A route as templates see it: one of `path` and `host` is there.
+#[derive(Serialize)]
+struct RouteView<'a> {
+    path: Option<&'a str>,
+    host: Option<&'a str>,
+    container: &'a str,
+    address: std::net::Ipv4Addr,
+    port: u16,
+    access: &'a str,
+}
+
+impl View {
+    /// Of `desired`.
+    pub fn of(desired: &Desired) -> Self {
+        let routes: Vec<_> = desired
+            .routes
+            .iter()
+            .map(|route| {
+                let (path, host) = match &route.matches {
+                    Matches::Path(path) => (Some(path.as_str()), None),
+                    Matches::Host(host) => (None, Some(host.as_str())),
+                };
+                RouteView {
+                    path,
+                    host,
+                    container: route.container.as_str(),
+                    address: route.address,
+                    port: route.port.get(),
+                    access: route.access.as_str(),
+                }
+            })
+            .collect();
+        let local: Vec<String> = desired
+            .guard
+            .local4
+            .iter()
+            .map(ToString::to_string)
+            .chain(desired.guard.local6.iter().map(ToString::to_string))
+            .collect();
+        Self(serde_json::json!({
+            "guard": desired.guard,
+            "routes": routes,
+            "local_networks": local,
+            "engine": desired.engine,
+            "engine_options": engine_options(desired),
+        }))
+    }
+}
+
+/// `daemon.json`, by dockerd's own names.
+fn engine_options(desired: &Desired) -> Value {
+    let engine = &desired.engine;
+    let mut options = Map::new();
+    if let Some(driver) = &engine.storage_driver {
+        options.insert("storage-driver".to_owned(), driver.as_str().into());
+    }
+    if let Some(path) = &engine.data_root {
+        options.insert("data-root".to_owned(), path.to_string_lossy().into());
+    }
+    if let Some(live) = engine.live_restore {
+        options.insert("live-restore".to_owned(), live.into());
+    }
+    Value::Object(options)
+}
+
+/// Renders `target`.
+///
+/// # Errors
+///
+/// A fragment cannot be read, is no template, or asks for what is not there.
+pub fn render(target: &Target, roots: &Roots, view: &View) -> Result<RenderedFile, Error> {
+    let fragments = roots
+        .collect(target.template)
+        .map_err(|source| Error::Fragments { target: target.path.clone(), source })?;
+    let content = expand::expand(&fragments, &view.0, target.format)
+        .map_err(|source| Error::Expand { target: target.path.clone(), source })?;
+    Ok(RenderedFile {
+        kind: target.kind,
+        target: target.path.clone(),
+        content,
+        mode: target.mode,
+        check: target.check.clone(),
+        adjust: target.adjust.clone(),
+    })
+}
