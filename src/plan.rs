@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Decides what to do; does nothing.
+//!
+//! [`plan`] compares what the records ask for with what was observed and returns the steps between
+//! them as a graph: each step names the steps it needs, so independent containers proceed side by
+//! side and a failure holds back only what depends on it. The edges carry the rules of safety:
+//! the guard is loaded before anything that it must guard starts; forwarding is turned on after the
+//! guard denies what it would let through; a port or address is freed before it is taken; a container
+//! starts when those it links to serve.
+//!
+//! Left out on purpose: trying again. The next pass looks at the host and plans what is missing.
+
+pub mod containers;
+pub mod files;
+pub mod reason;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::db::value::{ContainerName, ImageRef};
+use crate::state::container::{ContainerSpec, Readiness};
+use crate::state::file::{Adjust, RenderedFile};
+use crate::state::{Bridge, Desired, Observed, ObservedGuard, ObservedNetwork};
+
+pub use reason::{Difference, Reason};
+
+/// One change of the host. Applying it twice is the same as applying it once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Replaces a file in one move.
+    WriteFile {
+        /// What to write.
+        file: RenderedFile,
+        /// Whether what is there was changed by somebody else and is kept as `TARGET.wharf-save`.
+        keep_old: bool,
+    },
+    /// Loads the guard file into the kernel as one transaction.
+    LoadGuard {
+        /// The file.
+        file: PathBuf,
+        /// SHA-256 of its content.
+        hash: String,
+    },
+    /// Makes packets between containers pass the guard.
+    SetBridgeFilter,
+    /// Turns IPv4 forwarding on, and remembers that it was us.
+    SetForwarding,
+    /// Removes the engine's network of another shape, which is ours.
+    RemoveNetwork(String),
+    /// Makes the engine's network and its bridge.
+    CreateNetwork(Bridge),
+    /// Tells a service to take its new files.
+    Adjust(Adjust),
+    /// Gets an image into the engine.
+    EnsureImage(ImageRef),
+    /// Removes what an interrupted replacement left.
+    RemoveLeftover {
+        /// The engine's id.
+        id: String,
+        /// Its temporary name.
+        name: String,
+    },
+    /// Gives a container its name back after an interrupted replacement.
+    RestoreName {
+        /// The engine's id.
+        id: String,
+        /// The name.
+        name: ContainerName,
+    },
+    /// Ends a container's process.
+    StopContainer {
+        /// The engine's id.
+        id: String,
+        /// The record.
+        name: ContainerName,
+    },
+    /// Stops and removes a container of ours; its declared data stays.
+    RemoveContainer {
+        /// The engine's id.
+        id: String,
+        /// The record.
+        name: ContainerName,
+    },
+    /// Creates a container, and the directories it mounts; does not start it.
+    CreateContainer(Box<NewContainer>),
+    /// Creates the new container, stops the old one, gives the name over and starts the new one; goes
+    /// back to the old one when the new one cannot be started.
+    ReplaceContainer {
+        /// The old one.
+        old: String,
+        /// Whether the old one runs.
+        old_is_up: bool,
+        /// The new one.
+        new: Box<NewContainer>,
+    },
+    /// Starts a container that is there.
+    StartContainer(ContainerName),
+    /// Ends its process and starts it again.
+    RestartContainer(ContainerName),
+    /// Takes the guard table out of the kernel.
+    RemoveGuard,
+    /// Turns forwarding off again.
+    RestoreForwarding,
+    /// Removes a file that we wrote and nobody has changed.
+    RemoveFile(PathBuf),
+    /// Waits until a container serves.
+    AwaitReady {
+        /// The record.
+        name: ContainerName,
+        /// How to see it.
+        readiness: Readiness,
+    },
+}
+
+/// A container to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewContainer {
+    /// What the engine is told.
+    pub spec: ContainerSpec,
+    /// Counts the containers of this record.
+    pub generation: u64,
+    /// Directories below the data root to make before.
+    pub directories: BTreeSet<PathBuf>,
+    /// Network to attach it to.
+    pub network: Option<String>,
+}
+
+/// Number of a step in its plan.
+pub type StepId = usize;
+
+/// A step with what it waits for and why it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedStep {
+    /// What to do.
+    pub step: Step,
+    /// Why.
+    pub reason: Reason,
+    /// The container it is for.
+    pub record: Option<ContainerName>,
+    /// Steps that must have been done.
+    pub needs: BTreeSet<StepId>,
+    /// Start order among equals, low first.
+    pub priority: i64,
+}
+
+/// What to do, and what not to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Plan {
+    /// In an order in which they could be done one by one.
+    pub steps: Vec<PlannedStep>,
+    /// Containers that are not touched, and why.
+    pub held: BTreeMap<ContainerName, String>,
+}
+
+/// What a plan is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// What the records ask for.
+    pub desired: &'a Desired,
+    /// What the templates made.
+    pub files: &'a [RenderedFile],
+    /// What is there.
+    pub observed: &'a Observed,
+    /// The canonical specs from which containers of ours were made, as far as remembered.
+    pub applied: &'a BTreeMap<ContainerName, Value>,
+    /// Containers to be restarted although nothing differs.
+    pub restart: &'a BTreeSet<ContainerName>,
+}
+
+/// The steps from what is observed to what is desired; empty when all is as it should be.
+pub fn plan(given: &Given<'_>) -> Plan {
+    let mut plan = Plan { steps: Vec::new(), held: given.desired.held.clone() };
+    let opened = files::plan_files(&mut plan, given);
+    let ground = plan_ground(&mut plan, given, opened.as_ref());
+    containers::plan_containers(&mut plan, given, &ground);
+    plan
+}
+
+/// The steps that take everything of ours off the host but the data and the records.
+///
+/// Containers go before the guard, so that none is open for a moment; forwarding is restored only
+/// when it was us who turned it on.
+pub fn teardown(observed: &Observed, bridge: Option<&Bridge>) -> Plan {
+    let mut plan = Plan::default();
+    let mut gone = BTreeSet::new();
+    for leftover in &observed.leftovers {
+        let step = Step::RemoveLeftover { id: leftover.id.clone(), name: leftover.name.clone() };
+        gone.insert(plan.add(step, Reason::ByHand, Some(&leftover.record), BTreeSet::new()));
+    }
+    for (name, found) in &observed.containers {
+        let step = Step::RemoveContainer { id: found.id.clone(), name: name.clone() };
+        gone.insert(plan.add(step, Reason::ByHand, Some(name), BTreeSet::new()));
+    }
+    if let Some(bridge) = bridge
+        && observed.network != ObservedNetwork::Absent
+    {
+        let step = Step::RemoveNetwork(bridge.name.clone());
+        gone = BTreeSet::from([plan.add(step, Reason::ByHand, None, gone)]);
+    }
+    if observed.facts.forwarding_is_ours && observed.forwarding {
+        plan.add(Step::RestoreForwarding, Reason::ByHand, None, gone.clone());
+    }
+    if observed.guard != ObservedGuard::Absent {
+        plan.add(Step::RemoveGuard, Reason::ByHand, None, gone.clone());
+    }
+    for (path, file) in &observed.files {
+        if file.written.as_ref() == Some(&file.hash) {
+            plan.add(Step::RemoveFile(path.clone()), Reason::ByHand, None, gone.clone());
+        }
+    }
+    plan
+}
+
+/// What every start of a container waits for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ground {
+    /// For every container: guard loaded, packets between containers filtered, forwarding on.
+    pub(crate) all: BTreeSet<StepId>,
+    /// For one on the bridge: the network.
+    pub(crate) bridged: BTreeSet<StepId>,
+    /// Why no container can be put on the bridge.
+    pub(crate) no_bridge: Option<String>,
+    /// Whether the bridge is made anew, so that every container on it is, too.
+    pub(crate) bridge_anew: bool,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        step: Step,
+        reason: Reason,
+        record: Option<&ContainerName>,
+        needs: BTreeSet<StepId>,
+    ) -> StepId {
+        self.steps.push(PlannedStep {
+            step,
+            reason,
+            record: record.cloned(),
+            needs,
+            priority: i64::MIN,
+        });
+        self.steps.len() - 1
+    }
+}
+
+/// Bridge, forwarding and the filter between containers.
+fn plan_ground(plan: &mut Plan, given: &Given<'_>, guard: Option<&StepId>) -> Ground {
+    let mut ground = Ground { all: guard.into_iter().copied().collect(), ..Ground::default() };
+    let any =
+        given.desired.containers.values().any(|c| c.wanted.is_up() && c.spec.address().is_some());
+    let Some(bridge) = given.desired.bridge.as_ref().filter(|_| any) else { return ground };
+    containers::plan_network(plan, given, bridge, &mut ground);
+    if given.observed.bridge_filter != Some(true) {
+        let reason = Reason::Setting("packets between containers do not pass the guard".to_owned());
+        let needs = ground.bridged.clone();
+        ground.all.insert(plan.add(Step::SetBridgeFilter, reason, None, needs));
+    }
+    if !given.observed.forwarding {
+        let reason =
+            Reason::Setting("IP forwarding is off, and containers are on a bridge".to_owned());
+        let needs = guard.into_iter().copied().collect();
+        ground.all.insert(plan.add(Step::SetForwarding, reason, None, needs));
+    }
+    ground
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WriteFile { file, keep_old: false } => {
+                write!(f, "write {}", file.target.display())
+            }
+            Self::WriteFile { file, keep_old: true } => {
+                let target = file.target.display();
+                write!(f, "write {target}, keeping what is there as {target}.wharf-save")
+            }
+            Self::LoadGuard { file, .. } => write!(f, "load guard from {}", file.display()),
+            Self::SetBridgeFilter => f.write_str("set net.bridge.bridge-nf-call-iptables = 1"),
+            Self::SetForwarding => f.write_str("set net.ipv4.ip_forward = 1"),
+            Self::RemoveNetwork(id) => write!(f, "remove network {}", short(id)),
+            Self::CreateNetwork(bridge) => {
+                write!(f, "create bridge {} {}", bridge.name, bridge.subnet)
+            }
+            Self::Adjust(adjust) => write!(f, "{} service {}", adjust.verb.as_str(), adjust.unit),
+            Self::EnsureImage(image) => write!(f, "get image {image}"),
+            Self::RemoveLeftover { name, .. } => write!(f, "remove leftover {name}"),
+            Self::RestoreName { name, .. } => write!(f, "restore name {name}"),
+            Self::StopContainer { name, .. } => write!(f, "stop container {name}"),
+            Self::RemoveContainer { name, .. } => write!(f, "remove container {name}"),
+            Self::CreateContainer(new) => {
+                write!(f, "create container {} from {}", new.spec.name, new.spec.image)
+            }
+            Self::ReplaceContainer { new, .. } => write!(f, "replace container {}", new.spec.name),
+            Self::StartContainer(name) => write!(f, "start container {name}"),
+            Self::RestartContainer(name) => write!(f, "restart container {name}"),
+            Self::RemoveGuard => f.write_str("remove the guard table"),
+            Self::RestoreForwarding => f.write_str("set net.ipv4.ip_forward = 0"),
+            Self::RemoveFile(path) => write!(f, "remove {}", path.display()),
+            Self::AwaitReady { name, .. } => write!(f, "wait until {name} serves"),
+        }
+    }
+}
+
+impl Step {
+    /// One word for programs.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::WriteFile { .. } => "write-file",
+            Self::LoadGuard { .. } => "load-guard",
+            Self::SetBridgeFilter => "set-bridge-filter",
+            Self::SetForwarding => "set-forwarding",
+            Self::RemoveNetwork(_) => "remove-network",
+            Self::CreateNetwork(_) => "create-network",
+            Self::Adjust(_) => "adjust-service",
+            Self::EnsureImage(_) => "get-image",
+            Self::RemoveLeftover { .. } => "remove-leftover",
+            Self::RestoreName { .. } => "restore-name",
+            Self::StopContainer { .. } => "stop-container",
+            Self::RemoveContainer { .. } => "remove-container",
+            Self::CreateContainer(_) => "create-container",
+            Self::ReplaceContainer { .. } => "replace-container",
+            Self::StartContainer(_) => "start-container",
+            Self::RestartContainer(_) => "restart-container",
+            Self::RemoveGuard => "remove-guard",
+            Self::RestoreForwarding => "restore-forwarding",
+            Self::RemoveFile(_) => "remove-file",
+            Self::AwaitReady { .. } => "await-ready",
+        }
+    }
+}
+
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            writeln!(f, "{}: {}", step.step, step.reason)?;
+        }
+        for (name, why) in &self.held {
+            writeln!(f, "hold {name}: {why}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Why a step is in a plan: in the admin's words, with the property that causes it.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::db::value::ContainerName;
+
+/// Why a step is in a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The record is enabled and has no container.
+    NoContainer,
+    /// The container was made from another spec.
+    Differs(Vec<Difference>),
+    /// The image's name stands for another image now.
+    ImageMoved,
+    /// The container should run and does not; the engine's own words.
+    NotRunning(String),
+    /// The record is disabled.
+    Disabled,
+    /// Somebody said so by hand.
+    ByHand,
+    /// There is no such record any more.
+    RecordDeleted,
+    /// A step of this container needs it.
+    NeededBy(ContainerName),
+    /// An interrupted replacement.
+    Interrupted,
+    /// The bridge must be made anew.
+    BridgeAnew,
+    /// The file or table is not there.
+    Absent,
+    /// The records or the template have changed.
+    Changed,
+    /// Somebody else has changed it.
+    Altered,
+    /// Its file has changed.
+    FileChanged,
+    /// A setting of the host is not as it must be.
+    Setting(String),
+}
+
+/// One property that differs.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Difference {
+    /// The property of the record.
+    pub property: String,
+    /// What the container was made with; `None` when it was not said.
+    pub old: Option<String>,
+    /// What the record says now.
+    pub new: Option<String>,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoContainer => f.write_str("record is enabled and has no container"),
+            Self::Differs(differences) if differences.is_empty() => {
+                f.write_str("was made from another record")
+            }
+            Self::Differs(differences) => {
+                let shown: Vec<String> = differences.iter().map(ToString::to_string).collect();
+                f.write_str(&shown.join(", "))
+            }
+            Self::ImageMoved => f.write_str("Image stands for another image now"),
+            Self::NotRunning(status) => write!(f, "should run, is: {status}"),
+            Self::Disabled => f.write_str("status is not enabled"),
+            Self::ByHand => f.write_str("asked for by hand"),
+            Self::RecordDeleted => f.write_str("there is no such record any more"),
+            Self::NeededBy(name) => write!(f, "'{name}' needs it"),
+            Self::Interrupted => f.write_str("a replacement was interrupted"),
+            Self::BridgeAnew => f.write_str("the bridge must be made anew"),
+            Self::Absent => f.write_str("is not there"),
+            Self::Changed => f.write_str("records or template have changed"),
+            Self::Altered => f.write_str("somebody else has changed it"),
+            Self::FileChanged => f.write_str("its file has changed"),
+            Self::Setting(what) => f.write_str(what),
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
+        write!(f, "{} {} -> {}", self.property, show(&self.old), show(&self.new))
+    }
+}
+
+/// The properties in which two canonical specs differ; secrets are masked.
+pub fn differences(old: &Value, new: &Value) -> Vec<Difference> {
+    let mut found = Vec::new();
+    for (field, property) in FIELDS {
+        let (was, is) = (old.pointer(field), new.pointer(field));
+        if was != is {
+            found.push(Difference {
+                property: (*property).to_owned(),
+                old: was.map(|value| shown(field, value)),
+                new: is.map(|value| shown(field, value)),
+            });
+        }
+    }
+    found
+}
+
+/// Fields of the canonical spec by the property that says them.
+const FIELDS: &[(&str, &str)] = &[
+    ("/image", "Image"),
+    ("/command", "Command"),
+    ("/environment", "Env_"),
+    ("/user", "User"),
+    ("/attachment/bridge/address", "Address"),
+    ("/attachment/bridge/published", "published ports"),
+    ("/attachment/bridge/aliases", "Interlinked"),
+    ("/attachment/host", "network"),
+    ("/mounts", "mounts"),
+    ("/memory_bytes", "MaxMemory"),
+    ("/nano_cpus", "MaxCpu"),
+    ("/pids", "MaxPids"),
+    ("/health", "Health"),
+    ("/stop_grace", "StopGrace"),
+    ("/capabilities_added", "Capabilities"),
+    ("/capabilities_dropped", "Capabilities"),
+    ("/read_only", "ReadOnly"),
+    ("/devices", "Devices"),
+    ("/tmpfs", "Tmpfs"),
+    ("/log_max_bytes", "LogMaxSize"),
+];
+
+fn shown(field: &str, value: &Value) -> String {
+    match (field, value) {
+        ("/environment", Value::Object(variables)) => {
+            let names: Vec<String> = variables.keys().map(|name| format!("{name}=***")).collect();
+            names.join(",")
+        }
+        ("/memory_bytes" | "/log_max_bytes", Value::Number(bytes)) => bytes
+            .as_u64()
+            .filter(|bytes| bytes % MEGABYTE == 0)
+            .map_or_else(|| bytes.to_string(), |bytes| format!("{}m", bytes / MEGABYTE)),
+        (_, Value::String(text)) => text.clone(),
+        (_, other) => other.to_string(),
+    }
+}
+
+/// The unit of `MaxMemory`, in bytes.
+const MEGABYTE: u64 = 1024 * 1024;

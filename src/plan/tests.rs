@@ -1,0 +1,180 @@
+// The rules of the order, each on records as an admin writes them; the whole loop over many hosts is
+// in `reconcile/tests.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
+
+use crate::apply::apply;
+use crate::db::Records;
+use crate::db::schema::Schema;
+use crate::desired::{self, Overrides, Resolution, Snapshot};
+use crate::host::Host;
+use crate::host::fake::FakeHost;
+use crate::plan::{Given, Plan, Step, plan};
+use crate::settings::{Profile, Root};
+use crate::state::{Facts, Observed, Query};
+use crate::template::{self, Roots, View};
+
+const MYSQL: &str = "mysql=service|Address|10.0.3.2|Image|db|TCPPort|3306|status|enabled\n";
+const BLOG: &str = "blog=service|Address|10.0.3.3|Image|web|Interlinked|mysql:db|PortMapping|custom|PortMappingPorts|8080:80|TCPPort|80|status|enabled\n";
+
+fn resolve(records: &str, facts: &Facts) -> Resolution {
+    let snapshot =
+        Snapshot { containers: Records::parse(records.as_bytes()), ..Snapshot::default() };
+    let schema = Schema::new(None);
+    desired::resolve(&snapshot, &schema, &Root::new("/"), facts, &Overrides::new())
+}
+
+fn planned(records: &str, host: &FakeHost) -> Plan {
+    let observed = host.state();
+    let resolution = resolve(records, &observed.facts);
+    assert!(resolution.rejected.is_empty(), "{:#?}", resolution.rejected);
+    let view = View::of(&resolution.desired);
+    let root = Root::new("/");
+    let files: Vec<_> = template::targets(&resolution.desired, true, Profile::Generic, &root)
+        .iter()
+        .map(|target| template::render(target, &Roots::default(), &view).unwrap())
+        .collect();
+    let names: Vec<_> = resolution.desired.containers.keys().cloned().collect();
+    plan(&Given {
+        desired: &resolution.desired,
+        files: &files,
+        observed: &observed,
+        applied: &host.recall(&names),
+        restart: &BTreeSet::new(),
+    })
+}
+
+/// A host that has been brought to `records`, and the plan for it, which is empty.
+fn brought_to(records: &str) -> FakeHost {
+    let host =
+        FakeHost::new(Observed { facts: Facts::of_lan("10.77.0.0/24"), ..Observed::default() });
+    bring(records, &host);
+    host
+}
+
+fn bring(records: &str, host: &FakeHost) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for _ in 0..3 {
+        let plan = planned(records, host);
+        let outcome = runtime.block_on(apply(&plan, host, 4, &AtomicBool::new(false)));
+        assert!(outcome.failed.is_empty() && outcome.blocked.is_empty(), "{outcome:?}");
+    }
+    assert_eq!(planned(records, host).to_string(), "");
+}
+
+#[test]
+fn a_new_host_gets_guard_and_bridge_before_containers_and_the_linked_one_first() {
+    let host = FakeHost::default();
+    insta::assert_snapshot!(planned(&format!("{MYSQL}{BLOG}"), &host), @r"
+    write /etc/wharf/guard.nft: is not there
+    load guard from /etc/wharf/guard.nft: is not there
+    create bridge wharf0 10.0.3.0/24: is not there
+    set net.bridge.bridge-nf-call-iptables = 1: packets between containers do not pass the guard
+    set net.ipv4.ip_forward = 1: IP forwarding is off, and containers are on a bridge
+    get image db: 'mysql' needs it
+    create container mysql from db: record is enabled and has no container
+    start container mysql: record is enabled and has no container
+    wait until mysql serves: 'blog' needs it
+    get image web: 'blog' needs it
+    create container blog from web: record is enabled and has no container
+    start container blog: record is enabled and has no container
+    ");
+}
+
+#[test]
+fn a_changed_limit_touches_one_container_and_names_the_property() {
+    let host = brought_to(&format!("{MYSQL}{BLOG}"));
+    let more = MYSQL.replace("status|", "MaxMemory|64|status|");
+    insta::assert_snapshot!(planned(&format!("{more}{BLOG}"), &host), @"replace container mysql: MaxMemory (none) -> 64m");
+}
+
+#[test]
+fn a_change_of_access_touches_no_container() {
+    let host = brought_to(&format!("{MYSQL}{BLOG}"));
+    let public = BLOG.replace("status|", "access|public|status|");
+    insta::assert_snapshot!(planned(&format!("{MYSQL}{public}"), &host), @r"
+    write /etc/wharf/guard.nft: records or template have changed
+    load guard from /etc/wharf/guard.nft: records or template have changed
+    ");
+}
+
+#[test]
+fn a_disabled_record_stops_and_a_deleted_one_removes() {
+    let host = brought_to(&format!("{MYSQL}{BLOG}"));
+    let disabled = BLOG.replace("status|enabled", "status|disabled");
+    let plan = planned(&format!("{MYSQL}{disabled}"), &host).to_string();
+    assert!(plan.contains("stop container blog: status is not enabled"), "{plan}");
+    let plan = planned(MYSQL, &host).to_string();
+    assert!(plan.contains("remove container blog: there is no such record any more"), "{plan}");
+}
+
+#[test]
+fn a_port_is_freed_before_it_is_taken() {
+    let old = "aaa=service|Address|10.0.3.2|Image|web|TCPPort|80|status|enabled\n";
+    let new = "bbb=service|Address|10.0.3.3|Image|web|TCPPort|80|status|enabled\n";
+    let host = brought_to(old);
+    let plan =
+        planned(&format!("{}{new}", old.replace("status|enabled", "status|disabled")), &host);
+    let at =
+        |wanted: &str| plan.steps.iter().position(|step| step.step.to_string() == wanted).unwrap();
+    let (stop, start) = (at("stop container aaa"), at("start container bbb"));
+    assert!(plan.steps[start].needs.contains(&stop), "{plan}");
+}
+
+#[test]
+fn every_start_waits_for_the_guard() {
+    let plan = planned(&format!("{MYSQL}{BLOG}"), &FakeHost::default());
+    let guard = plan.steps.iter().position(|s| matches!(s.step, Step::LoadGuard { .. })).unwrap();
+    let starts: Vec<_> =
+        plan.steps.iter().filter(|s| matches!(s.step, Step::StartContainer(_))).collect();
+    assert_eq!(starts.len(), 2);
+    assert!(starts.iter().all(|start| start.needs.contains(&guard)));
+}
+
+#[test]
+fn a_port_that_no_record_opens_stays_closed_until_its_container_is_gone() {
+    let public = BLOG.replace("status|", "access|public|status|");
+    let host = brought_to(&format!("{MYSQL}{public}"));
+    let facts = host.state().facts;
+    let guard = resolve(MYSQL, &facts).desired.guard;
+    assert!(guard.public.is_empty());
+    assert!(guard.private.iter().any(|port| port.port.get() == 8080), "{guard:#?}");
+}
+
+#[test]
+fn a_container_that_cannot_start_holds_back_only_what_links_to_it() {
+    let other = "other=service|Address|10.0.3.4|Image|web|status|enabled\n";
+    let host = FakeHost::default();
+    let mysql = crate::db::value::container_name("mysql").unwrap();
+    host.break_container(&mysql);
+    let plan = planned(&format!("{MYSQL}{BLOG}{other}"), &host);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let outcome = runtime.block_on(apply(&plan, &host, 4, &AtomicBool::new(false)));
+    let text = |id: &usize| plan.steps[*id].step.to_string();
+    assert_eq!(
+        outcome.failed.iter().map(|(id, _)| text(id)).collect::<Vec<_>>(),
+        ["start container mysql"]
+    );
+    assert_eq!(
+        outcome.blocked.iter().map(text).collect::<Vec<_>>(),
+        ["wait until mysql serves", "start container blog"]
+    );
+    let up: BTreeMap<_, _> = host
+        .state()
+        .containers
+        .into_iter()
+        .map(|(n, c)| (n.to_string(), c.state.is_up()))
+        .collect();
+    assert_eq!(
+        up,
+        [("blog", false), ("mysql", false), ("other", true)].map(|(n, s)| (n.to_owned(), s)).into()
+    );
+}
+
+#[test]
+fn the_fake_looks_like_a_host() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let observed = runtime.block_on(FakeHost::default().observe(&Query::default())).unwrap();
+    assert_eq!(observed, Observed::default());
+}
