@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The machine: two verbs, observe and perform, and the parts behind them.
+//!
+//! [`System`] is the real one. Everything here has effects and no opinion: what to look at comes in
+//! as a [`Query`], what to do as a [`Step`]; a step that is done already is no error.
+
+pub mod command;
+pub mod engine;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod file;
+pub mod firewall;
+pub mod lock;
+pub mod memory;
+pub mod network;
+pub mod overrides;
+pub mod ready;
+pub mod sysctl;
+pub mod unit;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::db::value::ContainerName;
+use crate::plan::Step;
+use crate::settings::Root;
+use crate::state::{Observed, Query};
+
+/// Why the machine could not be looked at or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The engine did not do it.
+    #[error("engine: {doing}")]
+    Engine {
+        /// What was asked.
+        doing: String,
+        /// What it said.
+        source: Box<engine::Error>,
+    },
+    /// A file could not be read or written.
+    #[error("{}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A program did not do it.
+    #[error("{doing}")]
+    Command {
+        /// What was to be done.
+        doing: String,
+        /// What became of the program.
+        source: command::Error,
+    },
+    /// The new content of a file was refused by the program that reads it; the old one stays.
+    #[error("{} would be refused; the file that is there stays", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What the program said.
+        source: command::Error,
+    },
+    /// The kernel does not hold what was loaded.
+    #[error("the guard table does not read back as it was loaded")]
+    GuardNotLoaded,
+    /// A container did not come to serve.
+    #[error("container '{name}' does not serve: {why}")]
+    NotReady {
+        /// The record.
+        name: ContainerName,
+        /// What is seen of it.
+        why: String,
+    },
+    /// The routing table or the sockets could not be read.
+    #[error("cannot read {what} of the kernel")]
+    Kernel {
+        /// Which table.
+        what: &'static str,
+        /// What the system said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Error {
+    /// A command or act that would mend it, when one is known.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Engine { source, .. } => source.remedy(),
+            Self::Command { source, .. } => source.remedy(),
+            Self::Refused { path, .. } => Some(format!(
+                "look at the fragments in /etc/wharf/templates-custom of {}",
+                path.display()
+            )),
+            Self::GuardNotLoaded => Some("nft list table inet wharf".to_owned()),
+            Self::NotReady { name, .. } => Some(format!("docker logs {name}")),
+            Self::File { source, .. } => (source.kind() == io::ErrorKind::PermissionDenied)
+                .then(|| "run this as root".to_owned()),
+            Self::Kernel { .. } => None,
+        }
+    }
+}
+
+/// The machine under our care.
+pub trait Host {
+    /// What is there now, ours and foreign.
+    fn observe(&self, query: &Query) -> impl Future<Output = Result<Observed, Error>>;
+
+    /// The canonical specs from which containers of ours were made, as far as remembered.
+    fn recall(&self, names: &[ContainerName]) -> BTreeMap<ContainerName, Value>;
+
+    /// Does one step. Done already is done: no error.
+    fn perform(&self, step: &Step) -> impl Future<Output = Result<(), Error>>;
+}
+
+/// The real machine.
+#[derive(Debug)]
+pub struct System {
+    engine: engine::Engine,
+    memory: memory::Memory,
+    root: Root,
+    ready_timeout: Duration,
+}
+
+impl System {
+    /// The machine below `root`, with the engine at `engine`.
+    pub fn new(engine: engine::Engine, root: Root, ready_timeout: Duration) -> Self {
+        let memory = memory::Memory::new(root.at("/var/lib/wharf"));
+        Self { engine, memory, root, ready_timeout }
+    }
+
+    /// The engine itself.
+    pub const fn engine(&self) -> &engine::Engine {
+        &self.engine
+    }
+}
+
+impl Host for System {
+    async fn observe(&self, query: &Query) -> Result<Observed, Error> {
+        // The kernel and the files are read while the engine makes its list.
+        let (engine, guard) =
+            tokio::join!(self.engine.observe(query), firewall::observe(&self.memory));
+        let engine = engine?;
+        let mut observed = Observed {
+            guard: guard?,
+            forwarding: sysctl::forwarding()?,
+            bridge_filter: sysctl::bridge_filter()?,
+            ..engine
+        };
+        observed.files = file::observe(&query.targets, &self.memory)?;
+        network::facts(query, &mut observed)?;
+        observed.facts.forwarding_is_ours =
+            self.memory.forwarding_is_ours() || !observed.forwarding;
+        Ok(observed)
+    }
+
+    fn recall(&self, names: &[ContainerName]) -> BTreeMap<ContainerName, Value> {
+        names.iter().filter_map(|name| Some((name.clone(), self.memory.spec(name)?))).collect()
+    }
+
+    async fn perform(&self, step: &Step) -> Result<(), Error> {
+        match step {
+            Step::WriteFile { file, keep_old } => file::write(file, *keep_old, &self.memory).await,
+            Step::LoadGuard { file, hash } => firewall::load(file, hash, &self.memory).await,
+            Step::SetBridgeFilter => sysctl::set_bridge_filter().await,
+            Step::SetForwarding => {
+                self.memory.remember_forwarding()?;
+                sysctl::set_forwarding()
+            }
+            Step::Adjust(adjust) => unit::adjust(adjust, &self.root).await,
+            Step::CreateNetwork(bridge) => self.engine.create_network(bridge).await,
+            Step::RemoveNetwork(id) => self.engine.remove_network(id).await,
+            Step::EnsureImage(image) => self.engine.ensure_image(image).await,
+            Step::RemoveLeftover { id, .. } => self.engine.remove(id).await,
+            Step::RestoreName { id, name } => self.engine.rename(id, name.as_str()).await,
+            Step::StopContainer { id, .. } => self.engine.stop(id).await,
+            Step::RemoveContainer { id, name } => {
+                self.engine.stop(id).await?;
+                self.engine.remove(id).await?;
+                self.memory.forget_spec(name)
+            }
+            Step::CreateContainer(new) => {
+                file::make_directories(&new.directories)?;
+                self.engine.create(new).await?;
+                self.memory.remember_spec(&new.spec)
+            }
+            Step::ReplaceContainer { old, old_is_up, new } => {
+                file::make_directories(&new.directories)?;
+                self.engine.replace(old, *old_is_up, new).await?;
+                self.memory.remember_spec(&new.spec)
+            }
+            Step::StartContainer(name) => self.engine.start(name.as_str()).await,
+            Step::RestartContainer(name) => self.engine.restart(name.as_str()).await,
+            Step::RemoveGuard => firewall::remove().await,
+            Step::RestoreForwarding => {
+                sysctl::unset_forwarding()?;
+                self.memory.forget_forwarding()
+            }
+            Step::RemoveFile(path) => file::remove(path),
+            Step::AwaitReady { name, readiness } => {
+                ready::wait(&self.engine, name, readiness, self.ready_timeout).await
+            }
+        }
+    }
+}

@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The container engine over its socket: the list that an observation is made from, and one call or
+//! a few for each step.
+//!
+//! Every call has a time limit. The engine's `already done` answers (304, a name that is gone) are no
+//! errors, so each step may be repeated.
+
+pub mod body;
+pub mod endpoint;
+pub mod list;
+
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error as Answer;
+use bollard::models::{
+    ContainerStateStatusEnum, HealthStatusEnum, Ipam, IpamConfig, NetworkCreateRequest,
+    NetworkInspect,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
+    InspectContainerOptions, InspectNetworkOptions, ListContainersOptionsBuilder,
+    RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, RestartContainerOptions,
+    StartContainerOptions, StopContainerOptions,
+};
+use futures_util::{Stream, StreamExt};
+use tokio::time::timeout;
+
+use crate::db::value::{ContainerName, ImageRef};
+use crate::host::Error as HostError;
+use crate::plan::NewContainer;
+use crate::state::{Bridge, Health, Observed, ObservedNetwork, Query, Role};
+
+pub use endpoint::{BadEndpoint, Endpoint};
+
+/// Why the engine did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody answers at its socket.
+    #[error("no engine answers at {endpoint}")]
+    Unreachable {
+        /// Where it was looked for.
+        endpoint: String,
+        /// What the system said.
+        source: Answer,
+    },
+    /// It answers, and says no.
+    #[error("{message}")]
+    Refused {
+        /// Its own words.
+        message: String,
+    },
+    /// It does not answer in time.
+    #[error("the engine at {endpoint} did not answer within {} s", limit.as_secs())]
+    Silent {
+        /// Where it is.
+        endpoint: String,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// The connection broke in the middle.
+    #[error("the connection to the engine at {endpoint} broke")]
+    Broken {
+        /// Where it is.
+        endpoint: String,
+        /// What happened.
+        source: Answer,
+    },
+    /// The image is not in the engine and could not be got.
+    #[error("image '{image}' is not in the engine and cannot be pulled: {message}")]
+    NoImage {
+        /// The reference.
+        image: ImageRef,
+        /// What the pull said.
+        message: String,
+    },
+    /// The new container could not be started; the old one is back in service.
+    #[error("the new container does not start, the old one is back: {message}")]
+    WentBack {
+        /// What the engine said.
+        message: String,
+    },
+    /// The address of the engine makes no sense, or is not safe.
+    #[error(transparent)]
+    Endpoint(#[from] BadEndpoint),
+}
+
+impl Error {
+    /// A command that would mend it.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { .. } => Some(
+                "systemctl start docker, or say where it is: DOCKER_HOST=unix:///path/docker.sock"
+                    .to_owned(),
+            ),
+            Self::Silent { .. } | Self::Broken { .. } => Some("systemctl status docker".to_owned()),
+            Self::NoImage { image, .. } => Some(format!(
+                "docker pull {image}, or bring it: docker load -i FILE, docker import ROOTFS.tar {image}"
+            )),
+            Self::Endpoint(bad) => Some(bad.remedy()),
+            Self::Refused { .. } | Self::WentBack { .. } => None,
+        }
+    }
+}
+
+/// The oldest version of the API that is spoken: Docker 20.10's, and Podman 4's compatible socket.
+///
+/// A newer engine that does not speak it any more (Docker 29 begins at 1.44) is asked for its own.
+const API: bollard::ClientVersion = bollard::ClientVersion { major_version: 1, minor_version: 41 };
+
+/// For a pull, which is limited by silence and not by its whole time.
+const PULL_SILENCE: Duration = Duration::from_secs(120);
+
+/// A container engine.
+#[derive(Debug)]
+pub struct Engine {
+    client: Docker,
+    endpoint: String,
+    limit: Duration,
+}
+
+impl Engine {
+    /// The engine at `endpoint`; nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// Its certificates cannot be used.
+    pub fn new(endpoint: &Endpoint, limit: Duration) -> Result<Self, Error> {
+        // The client's own limit is for one answer to begin; stops and pulls take their own.
+        let seconds = limit.as_secs();
+        let client = endpoint.connect(seconds, &API)?;
+        Ok(Self { client, endpoint: endpoint.to_string(), limit })
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "thirty ways of a broken connection")]
+    fn error(&self, source: Answer) -> Error {
+        let endpoint = self.endpoint.clone();
+        match source {
+            Answer::DockerResponseServerError { message, .. } => Error::Refused { message },
+            Answer::DockerStreamError { error } => Error::Refused { message: error },
+            Answer::RequestTimeoutError => Error::Silent { endpoint, limit: self.limit },
+            other if endpoint::is_unreachable(&other) => {
+                Error::Unreachable { endpoint, source: other }
+            }
+            other => Error::Broken { endpoint, source: other },
+        }
+    }
+
+    fn failed(&self, doing: impl Into<String>, source: Answer) -> HostError {
+        let source = Box::new(self.error(source));
+        HostError::Engine { doing: doing.into(), source }
+    }
+
+    /// One call with its limit; what [`is_done`] calls done is `None`.
+    async fn call<T>(
+        &self,
+        doing: impl Into<String>,
+        limit: Duration,
+        call: impl Future<Output = Result<T, Answer>>,
+    ) -> Result<Option<T>, HostError> {
+        let doing = doing.into();
+        match timeout(limit, call).await {
+            Ok(Ok(answer)) => Ok(Some(answer)),
+            Ok(Err(error)) if is_done(&error) => Ok(None),
+            Ok(Err(error)) => Err(self.failed(doing, error)),
+            Err(_) => {
+                let source = Box::new(Error::Silent { endpoint: self.endpoint.clone(), limit });
+                Err(HostError::Engine { doing, source })
+            }
+        }
+    }
+
+    /// Everything that the engine knows and `query` asks for: one list, and one inspect more for each
+    /// image and for the network that the list does not tell about.
+    ///
+    /// # Errors
+    ///
+    /// The engine does not answer.
+    pub async fn observe(&self, query: &Query) -> Result<Observed, HostError> {
+        let options = || Some(ListContainersOptionsBuilder::default().all(true).build());
+        let listed = self
+            .call("list containers", self.limit, self.client.list_containers(options()))
+            .await?
+            .unwrap_or_default();
+        let mut observed = list::observed(listed, query.bridge.as_ref());
+        for image in &query.images {
+            if !observed.images.contains_key(image) {
+                let found = self
+                    .call("inspect image", self.limit, self.client.inspect_image(image.as_str()))
+                    .await?
+                    .and_then(|found| found.id);
+                observed.images.extend(found.map(|id| (image.clone(), id)));
+            }
+        }
+        if let Some(bridge) = &query.bridge
+            && observed.network != ObservedNetwork::Right
+        {
+            observed.network = self.network(bridge).await?;
+        }
+        Ok(observed)
+    }
+
+    async fn network(&self, bridge: &Bridge) -> Result<ObservedNetwork, HostError> {
+        let call = self.client.inspect_network(&bridge.name, None::<InspectNetworkOptions>);
+        let found = self.call("inspect network", self.limit, call).await?;
+        Ok(found.map_or(ObservedNetwork::Absent, |found| compare(found, bridge)))
+    }
+
+    /// Makes the network and its bridge.
+    pub(crate) async fn create_network(&self, bridge: &Bridge) -> Result<(), HostError> {
+        if self.network(bridge).await? == ObservedNetwork::Right {
+            return Ok(());
+        }
+        let request = NetworkCreateRequest {
+            name: bridge.name.clone(),
+            driver: Some("bridge".to_owned()),
+            enable_ipv6: Some(false),
+            labels: Some([(list::LABEL_BRIDGE.to_owned(), "yes".to_owned())].into()),
+            ipam: Some(Ipam {
+                config: Some(vec![IpamConfig {
+                    subnet: Some(bridge.subnet.to_string()),
+                    gateway: Some(bridge.gateway().to_string()),
+                    ..IpamConfig::default()
+                }]),
+                ..Ipam::default()
+            }),
+            options: Some(
+                [("com.docker.network.bridge.name".to_owned(), bridge.name.clone())].into(),
+            ),
+            ..NetworkCreateRequest::default()
+        };
+        let doing = format!("create network {}", bridge.name);
+        self.call(doing, self.limit, self.client.create_network(request)).await.map(drop)
+    }
+
+    /// Removes the network, if it is ours.
+    pub(crate) async fn remove_network(&self, id: &str) -> Result<(), HostError> {
+        let call = self.client.inspect_network(id, None::<InspectNetworkOptions>);
+        let found = self.call("inspect network", self.limit, call).await?;
+        let labels = found.and_then(|found| found.labels).unwrap_or_default();
+        if !labels.contains_key(list::LABEL_BRIDGE) {
+            return Ok(());
+        }
+        self.call("remove network", self.limit, self.client.remove_network(id)).await.map(drop)
+    }
+
+    /// Pulls the image unless the engine has it.
+    pub(crate) async fn ensure_image(&self, image: &ImageRef) -> Result<(), HostError> {
+        let name = image.to_string();
+        let inspect = self.client.inspect_image(&name);
+        if self.call("inspect image", self.limit, inspect).await?.is_some() {
+            return Ok(());
+        }
+        let options =
+            CreateImageOptionsBuilder::default().from_image(image.with_tag().as_str()).build();
+        let mut pull = std::pin::pin!(self.client.create_image(Some(options), None, None));
+        let doing = || format!("get image {image}");
+        let silent = || HostError::Engine {
+            doing: doing(),
+            source: Box::new(Error::Silent {
+                endpoint: self.endpoint.clone(),
+                limit: PULL_SILENCE,
+            }),
+        };
+        while let Some(part) = timeout(PULL_SILENCE, pull.next()).await.map_err(|_| silent())? {
+            part.map_err(|answer| {
+                let mut source = self.error(answer);
+                if let Error::Refused { message } = source {
+                    let message = message.trim().to_owned();
+                    source = Error::NoImage { image: image.clone(), message };
+                }
+                HostError::Engine { doing: doing(), source: Box::new(source) }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Creates a container under its record's name; an unfinished one of the same spec is taken.
+    pub(crate) async fn create(&self, new: &NewContainer) -> Result<(), HostError> {
+        self.create_as(new, new.spec.name.as_str()).await
+    }
+
+    async fn create_as(&self, new: &NewContainer, name: &str) -> Result<(), HostError> {
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let create = self.client.create_container(Some(options), body::body(new));
+        self.call(format!("create container {name}"), self.limit, create).await.map(drop)
+    }
+
+    /// Puts a new container in the place of the container `old`.
+    ///
+    /// Every state between has one reading by names: with `NAME.next` the old one is in service; with
+    /// `NAME.prev` and no `NAME` it gets its name back; with `NAME` and `NAME.prev` the new one is.
+    pub(crate) async fn replace(
+        &self,
+        old: &str,
+        old_is_up: bool,
+        new: &NewContainer,
+    ) -> Result<(), HostError> {
+        let name = new.spec.name.as_str();
+        let next = format!("{name}{}", Role::Next.suffix());
+        let previous = format!("{name}{}", Role::Previous.suffix());
+        self.remove(&next).await?;
+        self.create_as(new, &next).await?;
+        self.stop(old).await?;
+        self.rename(old, &previous).await?;
+        self.rename(&next, name).await?;
+        if let Err(error) = self.start(name).await {
+            self.remove(name).await?;
+            self.rename(old, name).await?;
+            if old_is_up {
+                self.start(name).await?;
+            }
+            let doing = format!("replace container {name}");
+            let message = std::error::Error::source(&error)
+                .map_or_else(|| error.to_string(), ToString::to_string);
+            return Err(HostError::Engine { doing, source: Box::new(Error::WentBack { message }) });
+        }
+        self.remove(old).await
+    }
+
+    pub(crate) async fn start(&self, name: &str) -> Result<(), HostError> {
+        let start = self.client.start_container(name, None::<StartContainerOptions>);
+        let doing = format!("start container {name}");
+        match timeout(self.limit, start).await {
+            // 304: it runs. A name that is gone is an error here.
+            Ok(Err(Answer::DockerResponseServerError { status_code: 304, .. }) | Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.failed(doing, error)),
+            Err(_) => {
+                let endpoint = self.endpoint.clone();
+                let source = Box::new(Error::Silent { endpoint, limit: self.limit });
+                Err(HostError::Engine { doing, source })
+            }
+        }
+    }
+
+    /// Ends its process, within the grace that the container was made with.
+    pub(crate) async fn stop(&self, id: &str) -> Result<(), HostError> {
+        // The engine waits for the container's own grace (a day at most) before it answers.
+        let limit = self.limit + self.grace(id).await?;
+        let mut patient = self.client.clone();
+        patient.set_timeout(limit);
+        let stop = patient.stop_container(id, None::<StopContainerOptions>);
+        self.call("stop container", limit, stop).await.map(drop)
+    }
+
+    pub(crate) async fn restart(&self, name: &str) -> Result<(), HostError> {
+        let limit = self.limit + self.grace(name).await?;
+        let mut patient = self.client.clone();
+        patient.set_timeout(limit);
+        let restart = patient.restart_container(name, None::<RestartContainerOptions>);
+        self.call(format!("restart container {name}"), limit, restart).await.map(drop)
+    }
+
+    async fn grace(&self, id: &str) -> Result<Duration, HostError> {
+        let inspect = self.client.inspect_container(id, None::<InspectContainerOptions>);
+        let found = self.call("inspect container", self.limit, inspect).await?;
+        let seconds = found.and_then(|found| found.config).and_then(|config| config.stop_timeout);
+        Ok(Duration::from_secs(seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(10)))
+    }
+
+    pub(crate) async fn remove(&self, id: &str) -> Result<(), HostError> {
+        // Without `v`: named volumes hold declared data and are never removed with a container.
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(false).build();
+        let remove = self.client.remove_container(id, Some(options));
+        self.call("remove container", self.limit, remove).await.map(drop)
+    }
+
+    pub(crate) async fn rename(&self, id: &str, name: &str) -> Result<(), HostError> {
+        let options = RenameContainerOptionsBuilder::default().name(name).build();
+        let rename = self.client.rename_container(id, options);
+        self.call(format!("rename container to {name}"), self.limit, rename).await.map(drop)
+    }
+
+    /// How a container ended, when it has, and its health.
+    pub(crate) async fn state(
+        &self,
+        name: &ContainerName,
+    ) -> Result<(Option<String>, Option<Health>), HostError> {
+        let inspect = self.client.inspect_container(name.as_str(), None::<InspectContainerOptions>);
+        let found = self.call("inspect container", self.limit, inspect).await?;
+        let Some(state) = found.and_then(|found| found.state) else {
+            return Ok((Some("there is no such container".to_owned()), None));
+        };
+        let ended = match state.status {
+            Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) => {
+                Some(format!("exit code {}", state.exit_code.unwrap_or_default()))
+            }
+            _ => None,
+        };
+        let health =
+            state.health.and_then(|health| health.status).and_then(|status| match status {
+                HealthStatusEnum::STARTING => Some(Health::Starting),
+                HealthStatusEnum::HEALTHY => Some(Health::Healthy),
+                HealthStatusEnum::UNHEALTHY => Some(Health::Unhealthy),
+                HealthStatusEnum::NONE | HealthStatusEnum::EMPTY => None,
+            });
+        Ok((ended, health))
+    }
+
+    /// Whether somebody answers at all.
+    pub async fn answers(&self) -> bool {
+        timeout(self.limit, self.client.ping()).await.is_ok_and(|answer| answer.is_ok())
+    }
+
+    /// The ends of containers that carry our label, as they happen, for as long as the engine lives.
+    pub fn deaths(&self) -> impl Stream<Item = Result<String, HostError>> + '_ {
+        let filters = [
+            ("type".to_owned(), vec!["container".to_owned()]),
+            ("event".to_owned(), vec!["die".to_owned(), "destroy".to_owned(), "oom".to_owned()]),
+            ("label".to_owned(), vec![list::LABEL_RECORD.to_owned()]),
+        ];
+        let options = EventsOptionsBuilder::default().filters(&filters.into()).build();
+        self.client.events(Some(options)).map(|event| {
+            event.map_err(|error| self.failed("watch events", error)).map(|event| {
+                event
+                    .actor
+                    .and_then(|actor| actor.attributes)
+                    .and_then(|attributes| attributes.get(list::LABEL_RECORD).cloned())
+                    .unwrap_or_default()
+            })
+        })
+    }
+}
+
+/// Whether the answer means that it is so already: 304, or the thing is not there.
+fn is_done(error: &Answer) -> bool {
+    matches!(error, Answer::DockerResponseServerError { status_code: 304 | 404, message } if {
+        // 404 also says that an image or network is missing when a container is created.
+        let missing = message.to_ascii_lowercase();
+        !(missing.contains("no such image") && missing.contains("create"))
+    })
+}
+
+/// What differs between the engine's network and the bridge that is desired.
+fn compare(found: NetworkInspect, bridge: &Bridge) -> ObservedNetwork {
+    let subnets: Vec<String> = found
+        .ipam
+        .and_then(|ipam| ipam.config)
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|config| config.subnet)
+        .collect();
+    let interface = found
+        .options
+        .as_ref()
+        .and_then(|options| options.get("com.docker.network.bridge.name").cloned())
+        .unwrap_or_default();
+    let how = if found.driver.as_deref() != Some("bridge") {
+        format!("its driver is {}", found.driver.unwrap_or_default())
+    } else if subnets != [bridge.subnet.to_string()] {
+        format!("its subnet is {}, not {}", subnets.join(" "), bridge.subnet)
+    } else if interface != bridge.name {
+        format!("its interface is '{interface}'")
+    } else {
+        return ObservedNetwork::Right;
+    };
+    let ours = found.labels.is_some_and(|labels| labels.contains_key(list::LABEL_BRIDGE));
+    ObservedNetwork::Differs { id: found.id.unwrap_or_default(), how, ours }
+}

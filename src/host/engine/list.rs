@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The engine's list of containers → what was observed. Pure.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU16;
+
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, PortSummaryTypeEnum};
+
+use crate::db::value::{self, ContainerName, Port, Protocol};
+use crate::state::{
+    Bridge, Foreign, Health, Leftover, Observed, ObservedContainer, ObservedNetwork, Role, Running,
+};
+
+/// Label: the record a container belongs to. Who carries it is ours.
+pub const LABEL_RECORD: &str = "io.github.wharfd.record";
+/// Label: hash of the spec it was made from.
+pub const LABEL_HASH: &str = "io.github.wharfd.hash";
+/// Label: the how-manieth container of its record it is.
+pub const LABEL_GENERATION: &str = "io.github.wharfd.generation";
+/// Label of the network of the managed bridge.
+pub const LABEL_BRIDGE: &str = "io.github.wharfd.bridge";
+
+/// What the list tells.
+pub(super) fn observed(listed: Vec<ContainerSummary>, bridge: Option<&Bridge>) -> Observed {
+    let mut observed = Observed::default();
+    for container in listed {
+        let name = name_of(&container);
+        let ours = container
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(LABEL_RECORD))
+            .and_then(|record| value::container_name(record).ok());
+        let Some(record) = ours else {
+            observed.foreign.push(foreign(name, &container));
+            continue;
+        };
+        if bridge.is_some_and(|bridge| is_on(&container, bridge)) {
+            observed.network = ObservedNetwork::Right;
+        }
+        let role = [Role::Next, Role::Previous]
+            .into_iter()
+            .find(|role| name == format!("{record}{}", role.suffix()));
+        if let Some(role) = role {
+            let id = container.id.clone().unwrap_or_default();
+            observed.leftovers.push(Leftover { id, record, name, role, state: state(&container) });
+        } else if name == record.as_str() {
+            insert(&mut observed, record, &container);
+        } else {
+            // Renamed by hand: it is the admin's now, and its name says so.
+            observed.foreign.push(foreign(name, &container));
+        }
+    }
+    observed.facts.foreign_names =
+        observed.foreign.iter().map(|foreign| foreign.name.clone()).collect();
+    observed.foreign.sort_by(|a, b| a.name.cmp(&b.name));
+    observed
+}
+
+fn name_of(container: &ContainerSummary) -> String {
+    let names = container.names.iter().flatten();
+    // A name with a second slash is a link of the old kind, not the container's own.
+    let own = names.map(|name| name.trim_start_matches('/')).find(|name| !name.contains('/'));
+    own.unwrap_or_default().to_owned()
+}
+
+/// Whether the engine has it on our bridge, with an address of our subnet: then the network is there
+/// and of the right shape, and need not be asked for.
+fn is_on(container: &ContainerSummary, bridge: &Bridge) -> bool {
+    container
+        .network_settings
+        .as_ref()
+        .and_then(|settings| settings.networks.as_ref())
+        .and_then(|networks| networks.get(&bridge.name))
+        .is_some_and(|endpoint| {
+            let prefix = endpoint.ip_prefix_len.and_then(|n| u8::try_from(n).ok());
+            endpoint.gateway.as_deref() == Some(bridge.gateway().to_string().as_str())
+                && prefix == Some(bridge.subnet.prefix_len())
+        })
+}
+
+fn insert(observed: &mut Observed, record: ContainerName, container: &ContainerSummary) {
+    let label = |name: &str| container.labels.as_ref().and_then(|labels| labels.get(name)).cloned();
+    let shown = container.image.clone().unwrap_or_default();
+    let image_id = container.image_id.clone().unwrap_or_default();
+    // The engine shows the id instead of the name when the name has moved to another image.
+    let image_current = shown != image_id && !image_id.ends_with(&shown);
+    if let Some(image) = value::image_ref(&shown).ok().filter(|_| image_current) {
+        observed.images.insert(image, image_id.clone());
+    }
+    let published = published(container);
+    for port in &published {
+        observed.facts.published.insert(*port, record.clone());
+    }
+    observed.facts.existing.insert(record.clone());
+    let status = container.status.clone().unwrap_or_default();
+    observed.containers.insert(
+        record,
+        ObservedContainer {
+            id: container.id.clone().unwrap_or_default(),
+            hash: label(LABEL_HASH).unwrap_or_default(),
+            generation: label(LABEL_GENERATION).and_then(|n| n.parse().ok()).unwrap_or(0),
+            image_id,
+            image_current,
+            state: state(container),
+            health: health(&status),
+            status,
+            published,
+        },
+    );
+}
+
+/// The list tells health only at the end of its own words.
+fn health(status: &str) -> Option<Health> {
+    if status.ends_with("(healthy)") {
+        Some(Health::Healthy)
+    } else if status.ends_with("(unhealthy)") {
+        Some(Health::Unhealthy)
+    } else if status.ends_with("(health: starting)") {
+        Some(Health::Starting)
+    } else {
+        None
+    }
+}
+
+fn state(container: &ContainerSummary) -> Running {
+    match container.state {
+        // Podman's word for a stop under way.
+        Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::STOPPING) => {
+            Running::Running
+        }
+        Some(ContainerSummaryStateEnum::PAUSED) => Running::Paused,
+        Some(ContainerSummaryStateEnum::RESTARTING) => Running::Restarting,
+        Some(ContainerSummaryStateEnum::CREATED) => Running::Created,
+        Some(ContainerSummaryStateEnum::DEAD | ContainerSummaryStateEnum::REMOVING) => {
+            Running::Dead
+        }
+        Some(ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::EMPTY) | None => {
+            Running::Exited
+        }
+    }
+}
+
+fn published(container: &ContainerSummary) -> BTreeSet<Port> {
+    container
+        .ports
+        .iter()
+        .flatten()
+        .filter_map(|port| {
+            let protocol = match port.typ {
+                Some(PortSummaryTypeEnum::TCP) => Protocol::Tcp,
+                Some(PortSummaryTypeEnum::UDP) => Protocol::Udp,
+                Some(PortSummaryTypeEnum::SCTP | PortSummaryTypeEnum::EMPTY) | None => return None,
+            };
+            Some(Port { protocol, number: NonZeroU16::new(port.public_port?)? })
+        })
+        .collect()
+}
+
+fn foreign(name: String, container: &ContainerSummary) -> Foreign {
+    Foreign {
+        name,
+        image: container.image.clone().unwrap_or_default(),
+        status: container.status.clone().unwrap_or_default(),
+        published: published(container),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(name: &str, labels: &[(&str, &str)], image: &str) -> ContainerSummary {
+        ContainerSummary {
+            id: Some(format!("id-{name}")),
+            names: Some(vec![format!("/{name}")]),
+            image: Some(image.to_owned()),
+            image_id: Some("sha256:aaaa".to_owned()),
+            labels: Some(labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()),
+            state: Some(ContainerSummaryStateEnum::RUNNING),
+            status: Some("Up 2 minutes (healthy)".to_owned()),
+            ..ContainerSummary::default()
+        }
+    }
+
+    #[test]
+    fn what_carries_no_label_of_ours_is_foreign() {
+        let found = observed(vec![summary("mine", &[], "busybox")], None);
+        assert!(found.containers.is_empty());
+        assert_eq!(found.foreign[0].name, "mine");
+    }
+
+    #[test]
+    fn a_temporary_name_is_a_leftover() {
+        let labels = [(LABEL_RECORD, "wiki")];
+        let found = observed(
+            vec![summary("wiki.next", &labels, "a"), summary("wiki.prev", &labels, "a")],
+            None,
+        );
+        assert!(found.containers.is_empty());
+        let roles: Vec<Role> = found.leftovers.iter().map(|left| left.role).collect();
+        assert_eq!(roles, [Role::Next, Role::Previous]);
+    }
+
+    #[test]
+    fn an_image_shown_by_its_id_has_lost_its_name() {
+        let labels = [(LABEL_RECORD, "wiki"), (LABEL_HASH, "v1:x"), (LABEL_GENERATION, "7")];
+        let found = observed(vec![summary("wiki", &labels, "sha256:aaaa")], None);
+        let container = found.containers.values().next().unwrap();
+        assert!(!container.image_current);
+        assert!(found.images.is_empty());
+        assert_eq!(container.generation, 7);
+        assert_eq!(container.health, Some(Health::Healthy));
+    }
+}

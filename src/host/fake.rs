@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! A host in memory that can fail and lose power: for tests of the whole loop, beside the real one.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::db::value::{ContainerName, Port};
+use crate::host::{Error, Host, engine};
+use crate::plan::{NewContainer, Step};
+use crate::state::{
+    Observed, ObservedContainer, ObservedFile, ObservedGuard, ObservedNetwork, Query, Running,
+};
+
+/// A host in memory.
+#[derive(Debug, Default)]
+pub(crate) struct FakeHost {
+    state: RefCell<Observed>,
+    specs: RefCell<BTreeMap<ContainerName, Value>>,
+    /// Steps left until every further one fails, as if the power were cut.
+    left: Cell<Option<usize>>,
+    /// Containers that cannot be started.
+    broken: RefCell<BTreeSet<ContainerName>>,
+    performed: RefCell<Vec<String>>,
+}
+
+impl FakeHost {
+    pub(crate) fn new(state: Observed) -> Self {
+        Self { state: RefCell::new(state), ..Self::default() }
+    }
+
+    pub(crate) fn fail_after(&self, steps: usize) {
+        self.left.set(Some(steps));
+    }
+
+    pub(crate) fn never_fail(&self) {
+        self.left.set(None);
+        self.broken.borrow_mut().clear();
+    }
+
+    pub(crate) fn break_container(&self, name: &ContainerName) {
+        self.broken.borrow_mut().insert(name.clone());
+    }
+
+    pub(crate) fn state(&self) -> Observed {
+        self.state.borrow().clone()
+    }
+
+    pub(crate) fn take_performed(&self) -> Vec<String> {
+        self.performed.take()
+    }
+
+    fn refused(doing: &str) -> Error {
+        let message = "the fake was told to fail".to_owned();
+        let source = Box::new(engine::Error::Refused { message });
+        Error::Engine { doing: doing.to_owned(), source }
+    }
+
+    fn insert(&self, new: &NewContainer, up: bool) {
+        let spec = &new.spec;
+        let mut state = self.state.borrow_mut();
+        let found = ObservedContainer {
+            id: format!("{}-{}", spec.name, new.generation),
+            hash: spec.hash().as_str().to_owned(),
+            generation: new.generation,
+            image_id: "image".to_owned(),
+            image_current: true,
+            state: if up { Running::Running } else { Running::Created },
+            status: String::new(),
+            health: None,
+            published: BTreeSet::new(),
+        };
+        state.containers.insert(spec.name.clone(), found);
+        state.facts.existing.insert(spec.name.clone());
+        self.specs.borrow_mut().insert(spec.name.clone(), spec.canonical());
+        drop(state);
+        self.set_up(&spec.name, up);
+    }
+
+    fn set_up(&self, name: &ContainerName, up: bool) {
+        let spec = self.specs.borrow().get(name).cloned().unwrap_or_default();
+        let ports: BTreeSet<Port> = published(&spec).filter(|_| up).collect();
+        let mut state = self.state.borrow_mut();
+        let Some(found) = state.containers.get_mut(name) else { return };
+        found.state = if up { Running::Running } else { Running::Exited };
+        found.published.clone_from(&ports);
+        state.facts.published.retain(|_, holder| holder != name);
+        for port in ports {
+            let before = state.facts.published.insert(port, name.clone());
+            assert!(before.is_none(), "port {port} is taken twice");
+        }
+    }
+
+    fn remove(&self, id: &str) {
+        let mut state = self.state.borrow_mut();
+        let name = state.containers.iter().find(|(_, c)| c.id == id).map(|(n, _)| n.clone());
+        if let Some(name) = name {
+            state.containers.remove(&name);
+            state.facts.existing.remove(&name);
+            state.facts.published.retain(|_, holder| *holder != name);
+        }
+        state.leftovers.retain(|left| left.id != id);
+    }
+}
+
+/// The host ports in a canonical spec.
+fn published(spec: &Value) -> impl Iterator<Item = Port> {
+    let list = spec.pointer("/attachment/bridge/published").and_then(Value::as_array).cloned();
+    list.unwrap_or_default().into_iter().filter_map(|publish| {
+        let number = u16::try_from(publish.get("host")?.as_u64()?).ok()?.try_into().ok()?;
+        let protocol = serde_json::from_value(publish.get("protocol")?.clone()).ok()?;
+        Some(Port { protocol, number })
+    })
+}
+
+impl Host for FakeHost {
+    async fn observe(&self, _: &Query) -> Result<Observed, Error> {
+        Ok(self.state())
+    }
+
+    fn recall(&self, names: &[ContainerName]) -> BTreeMap<ContainerName, Value> {
+        let specs = self.specs.borrow();
+        names.iter().filter_map(|name| Some((name.clone(), specs.get(name)?.clone()))).collect()
+    }
+
+    async fn perform(&self, step: &Step) -> Result<(), Error> {
+        match self.left.get() {
+            Some(0) => return Err(Self::refused(&step.to_string())),
+            Some(left) => self.left.set(Some(left - 1)),
+            None => {}
+        }
+        self.performed.borrow_mut().push(step.to_string());
+        match step {
+            Step::WriteFile { file, .. } => {
+                let written = ObservedFile { hash: file.hash(), written: Some(file.hash()) };
+                self.state.borrow_mut().files.insert(file.target.clone(), written);
+            }
+            Step::RemoveFile(path) => drop(self.state.borrow_mut().files.remove(path)),
+            Step::LoadGuard { hash, .. } => {
+                self.state.borrow_mut().guard = ObservedGuard::Loaded(hash.clone());
+            }
+            Step::RemoveGuard => self.state.borrow_mut().guard = ObservedGuard::Absent,
+            Step::SetBridgeFilter => self.state.borrow_mut().bridge_filter = Some(true),
+            Step::SetForwarding => self.state.borrow_mut().forwarding = true,
+            Step::RestoreForwarding => self.state.borrow_mut().forwarding = false,
+            Step::CreateNetwork(_) => self.state.borrow_mut().network = ObservedNetwork::Right,
+            Step::RemoveNetwork(_) => self.state.borrow_mut().network = ObservedNetwork::Absent,
+            Step::EnsureImage(image) => {
+                self.state.borrow_mut().images.insert(image.clone(), "image".to_owned());
+            }
+            Step::RemoveLeftover { id, .. } | Step::RemoveContainer { id, .. } => self.remove(id),
+            Step::StopContainer { name, .. } => self.set_up(name, false),
+            Step::CreateContainer(new) => self.insert(new, false),
+            Step::ReplaceContainer { old, new, .. } => {
+                if self.broken.borrow().contains(&new.spec.name) {
+                    return Err(Self::refused(&step.to_string()));
+                }
+                self.remove(old);
+                self.insert(new, true);
+            }
+            Step::StartContainer(name) | Step::RestartContainer(name) => {
+                if self.broken.borrow().contains(name) {
+                    return Err(Self::refused(&step.to_string()));
+                }
+                let guarded = matches!(self.state.borrow().guard, ObservedGuard::Loaded(_));
+                assert!(guarded, "{name} starts without a guard");
+                self.set_up(name, true);
+            }
+            Step::Adjust(_) | Step::AwaitReady { .. } | Step::RestoreName { .. } => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Files are replaced in one move, never rewritten, and only when their content differs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::host::memory::Memory;
+use crate::host::{Error, command};
+use crate::state::container::hex;
+use crate::state::{ObservedFile, RenderedFile};
+
+/// Replaces `target` by `content` in one move, with permission bits `mode`.
+///
+/// A reader sees the old file or the new one, also after a power cut: the content is on disk before
+/// the name changes, and the directory is flushed after it. Missing directories are made.
+///
+/// # Errors
+///
+/// A directory cannot be made or is not writable, or the disk is full. `target` is then what it was.
+pub fn replace(target: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let (directory, file) = stage(target, content, mode)?;
+    file.persist(target)?;
+    File::open(directory)?.sync_all()
+}
+
+/// `content` in a file beside `target`, on disk.
+fn stage<'a>(
+    target: &'a Path,
+    content: &[u8],
+    mode: u32,
+) -> io::Result<(&'a Path, tempfile::NamedTempFile)> {
+    let directory = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::create_dir_all(directory)?;
+    let mut file = tempfile::Builder::new().prefix(".wharf-").tempfile_in(directory)?;
+    file.write_all(content)?;
+    file.as_file().set_permissions(Permissions::from_mode(mode))?;
+    file.as_file().sync_all()?;
+    Ok((directory, file))
+}
+
+/// What is at each of `targets`.
+///
+/// # Errors
+///
+/// One is there and cannot be read.
+pub fn observe(
+    targets: &BTreeSet<PathBuf>,
+    memory: &Memory,
+) -> Result<BTreeMap<PathBuf, ObservedFile>, Error> {
+    let mut found = BTreeMap::new();
+    for target in targets {
+        match fs::read(target) {
+            Ok(content) => {
+                let hash = hex(&Sha256::digest(&content));
+                found
+                    .insert(target.clone(), ObservedFile { hash, written: memory.written(target) });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(Error::File { path: target.clone(), source }),
+        }
+    }
+    Ok(found)
+}
+
+/// Writes a rendered file after its reader has accepted it, and remembers that it was us.
+///
+/// # Errors
+///
+/// It cannot be written, or its reader refuses it; what was there stays.
+pub async fn write(file: &RenderedFile, keep_old: bool, memory: &Memory) -> Result<(), Error> {
+    let target = &file.target;
+    let failed = |source| Error::File { path: target.clone(), source };
+    let (directory, staged) = stage(target, file.content.as_bytes(), file.mode).map_err(failed)?;
+    if let Some(check) = &file.check {
+        accept(check, staged.path(), target).await?;
+    }
+    if keep_old {
+        let mut aside = OsString::from(target.as_os_str());
+        aside.push(".wharf-save");
+        let old = fs::read(target).map_err(failed)?;
+        let mode = fs::metadata(target).map_err(failed)?.permissions().mode();
+        replace(Path::new(&aside), &old, mode & 0o7777).map_err(failed)?;
+        tracing::warn!(
+            target = %target.display(),
+            kept = %Path::new(&aside).display(),
+            "file was changed by somebody else; what it held is kept aside"
+        );
+    }
+    staged.persist(target).map_err(|error| failed(error.error))?;
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
+    memory.remember_written(target, &file.hash())
+}
+
+/// Asks the program that will read the file; a program that is not there has no say.
+async fn accept(check: &[String], staged: &Path, target: &Path) -> Result<(), Error> {
+    let Some((program, args)) = check.split_first() else { return Ok(()) };
+    let path = staged.to_string_lossy();
+    let args: Vec<String> = args.iter().map(|arg| arg.replace("{file}", &path)).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match command::run(program, &args, b"").await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_missing() => Ok(()),
+        Err(source) => Err(Error::Refused { path: target.to_owned(), source }),
+    }
+}
+
+/// Removes a file; one that is gone is no error.
+///
+/// # Errors
+///
+/// It cannot be removed.
+pub fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::File { path: path.to_owned(), source })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Makes directories for the data of a container; those that are there stay as they are.
+///
+/// # Errors
+///
+/// One cannot be made.
+pub fn make_directories(directories: &BTreeSet<PathBuf>) -> Result<(), Error> {
+    for path in directories {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(path)
+            .map_err(|source| Error::File { path: path.clone(), source })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_has_the_new_content_and_mode_and_leaves_nothing_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("a/b/file");
+        replace(&target, b"one", 0o600).unwrap();
+        replace(&target, b"two", 0o640).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"two");
+        assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o7777, 0o640);
+        assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_its_reader_refuses_leaves_the_old_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("file");
+        replace(&target, b"old", 0o644).unwrap();
+        let file = RenderedFile {
+            kind: crate::state::FileKind::WebAlias,
+            target: target.clone(),
+            content: "new".to_owned(),
+            mode: 0o644,
+            check: Some(vec!["grep".to_owned(), "old".to_owned(), "{file}".to_owned()]),
+            adjust: None,
+        };
+        let memory = Memory::new(directory.path().join("memory"));
+        let error = write(&file, false, &memory).await.unwrap_err();
+        assert!(error.to_string().contains("would be refused"), "{error}");
+        assert_eq!(fs::read(&target).unwrap(), b"old");
+    }
+
+    #[tokio::test]
+    async fn what_somebody_else_wrote_is_kept_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("file");
+        replace(&target, b"by hand", 0o600).unwrap();
+        let file = RenderedFile {
+            kind: crate::state::FileKind::WebAlias,
+            target: target.clone(),
+            content: "new".to_owned(),
+            mode: 0o644,
+            check: None,
+            adjust: None,
+        };
+        let memory = Memory::new(directory.path().join("memory"));
+        write(&file, true, &memory).await.unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+        let saved = directory.path().join("file.wharf-save");
+        assert_eq!(fs::read(saved).unwrap(), b"by hand");
+        assert_eq!(memory.written(&target), Some(file.hash()));
+    }
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What we did last, below `/var/lib/wharf`: readable by root alone, because a spec holds the
+//! environment of its container.
+//!
+//! Nothing here is needed to be right: when a file is lost, a reason says less, or a file or the
+//! guard is written once more.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::db::value::ContainerName;
+use crate::host::{Error, file};
+use crate::state::ContainerSpec;
+use crate::state::container::hex;
+
+/// The directory of what we did last.
+#[derive(Clone, Debug)]
+pub struct Memory(PathBuf);
+
+/// What was loaded into the guard table, and how the kernel said it back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadedGuard {
+    /// SHA-256 of the file.
+    pub source: String,
+    /// SHA-256 of what `nft list table` printed right after.
+    pub echo: String,
+}
+
+impl Memory {
+    /// Below `directory`.
+    pub const fn new(directory: PathBuf) -> Self {
+        Self(directory)
+    }
+
+    fn spec_file(&self, name: &ContainerName) -> PathBuf {
+        self.0.join("applied").join(format!("{name}.json"))
+    }
+
+    /// The canonical spec from which the container of `name` was made last.
+    pub fn spec(&self, name: &ContainerName) -> Option<Value> {
+        serde_json::from_slice(&fs::read(self.spec_file(name)).ok()?).ok()
+    }
+
+    /// Keeps `spec`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn remember_spec(&self, spec: &ContainerSpec) -> Result<(), Error> {
+        write(&self.spec_file(&spec.name), spec.canonical().to_string().as_bytes())
+    }
+
+    /// Drops what is kept of `name`.
+    ///
+    /// # Errors
+    ///
+    /// It is there and cannot be removed.
+    pub fn forget_spec(&self, name: &ContainerName) -> Result<(), Error> {
+        file::remove(&self.spec_file(name))
+    }
+
+    /// One small file a target, so that two never have to be changed together.
+    fn written_file(&self, target: &Path) -> PathBuf {
+        let name = hex(&Sha256::digest(target.as_os_str().as_encoded_bytes()));
+        self.0.join("written").join(name)
+    }
+
+    /// SHA-256 of what we wrote last to `target`.
+    pub fn written(&self, target: &Path) -> Option<String> {
+        fs::read_to_string(self.written_file(target)).ok().map(|text| text.trim().to_owned())
+    }
+
+    /// Keeps the hash of what was written to `target`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn remember_written(&self, target: &Path, hash: &str) -> Result<(), Error> {
+        write(&self.written_file(target), hash.as_bytes())
+    }
+
+    fn guard_file(&self) -> PathBuf {
+        self.0.join("guard.json")
+    }
+
+    /// What was loaded last.
+    pub fn guard(&self) -> Option<LoadedGuard> {
+        serde_json::from_slice(&fs::read(self.guard_file()).ok()?).ok()
+    }
+
+    /// Keeps what was loaded.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn remember_guard(&self, guard: &LoadedGuard) -> Result<(), Error> {
+        let text = serde_json::to_vec(guard).unwrap_or_default();
+        write(&self.guard_file(), &text)
+    }
+
+    fn forwarding_file(&self) -> PathBuf {
+        self.0.join("forwarding-was-off")
+    }
+
+    /// Whether it was us who turned forwarding on.
+    pub fn forwarding_is_ours(&self) -> bool {
+        self.forwarding_file().exists()
+    }
+
+    /// Keeps that forwarding was off before us.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn remember_forwarding(&self) -> Result<(), Error> {
+        write(&self.forwarding_file(), b"net.ipv4.ip_forward was 0\n")
+    }
+
+    /// Drops it.
+    ///
+    /// # Errors
+    ///
+    /// It is there and cannot be removed.
+    pub fn forget_forwarding(&self) -> Result<(), Error> {
+        file::remove(&self.forwarding_file())
+    }
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), Error> {
+    file::replace(path, content, 0o600)
+        .map_err(|source| Error::File { path: path.to_owned(), source })
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Facts of the network: what we are connected to, what is routed where, who holds which port.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU16;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use procfs::net::{TcpState, route, tcp, tcp6, udp, udp6};
+use procfs::process::FDTarget;
+
+use crate::db::value::{Port, Protocol};
+use crate::host::Error;
+use crate::state::{Facts, Observed, Query};
+
+/// Bridges of engines and virtual machines: what is connected to them is not the local network.
+const INSIDE: [&str; 8] = ["lo", "docker", "br-", "podman", "cni", "virbr", "veth", "lxcbr"];
+
+/// Adds what the kernel tells to `observed`, and what does not exist of what `query` names.
+///
+/// # Errors
+///
+/// A table of the kernel cannot be read.
+pub fn facts(query: &Query, observed: &mut Observed) -> Result<(), Error> {
+    let bridge = query.bridge.as_ref().map_or("", |bridge| bridge.name.as_str());
+    let facts = &mut observed.facts;
+    facts.local_networks = local_networks(bridge)?;
+    facts.routes = routes()?;
+    facts.missing = query.mount_sources.iter().filter(|path| !path.exists()).cloned().collect();
+    taken(query, observed)
+}
+
+fn kernel<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> impl Fn(E) -> Error {
+    move |source| Error::Kernel { what, source: Box::new(source) }
+}
+
+/// The networks of our interfaces that lie in private address space.
+fn local_networks(bridge: &str) -> Result<BTreeSet<IpNet>, Error> {
+    let addresses = nix::ifaddrs::getifaddrs().map_err(kernel("interfaces"))?;
+    let mut found = BTreeSet::new();
+    for interface in addresses {
+        let name = &interface.interface_name;
+        if name == bridge || INSIDE.iter().any(|prefix| name.starts_with(prefix)) {
+            continue;
+        }
+        let (Some(address), Some(mask)) = (interface.address, interface.netmask) else { continue };
+        if let (Some(ip), Some(mask)) = (address.as_sockaddr_in(), mask.as_sockaddr_in()) {
+            let network = Ipv4Net::with_netmask(ip.ip(), mask.ip()).map(|net| net.trunc());
+            found.extend(network.ok().filter(|net| net.addr().is_private()).map(IpNet::V4));
+        } else if let (Some(ip), Some(mask)) = (address.as_sockaddr_in6(), mask.as_sockaddr_in6()) {
+            let network = Ipv6Net::with_netmask(ip.ip(), mask.ip()).map(|net| net.trunc());
+            let local =
+                |net: &Ipv6Net| net.addr().is_unique_local() || net.addr().is_unicast_link_local();
+            found.extend(network.ok().filter(local).map(IpNet::V6));
+        }
+    }
+    Ok(found)
+}
+
+/// The IPv4 routes with their interface; the default route is none that anything could collide with.
+fn routes() -> Result<BTreeMap<IpNet, String>, Error> {
+    let routes = route().map_err(kernel("routes"))?;
+    Ok(routes
+        .into_iter()
+        .filter_map(|entry| {
+            let network = Ipv4Net::with_netmask(entry.destination, entry.mask).ok()?;
+            Some((IpNet::V4(network), entry.iface))
+        })
+        .collect())
+}
+
+/// A port that somebody listens on, with the socket's inode.
+struct Listener {
+    port: Port,
+    inode: u64,
+}
+
+fn listeners(wanted: &BTreeSet<Port>) -> Result<Vec<Listener>, Error> {
+    let mut found = Vec::new();
+    let mut add = |protocol, number: u16, inode| {
+        if let Some(number) = NonZeroU16::new(number) {
+            let port = Port { protocol, number };
+            if wanted.contains(&port) {
+                found.push(Listener { port, inode });
+            }
+        }
+    };
+    let sockets = kernel("TCP sockets");
+    // A kernel without IPv6 has no tcp6 and udp6.
+    for entry in tcp().map_err(&sockets)?.into_iter().chain(tcp6().unwrap_or_default()) {
+        if entry.state == TcpState::Listen {
+            add(Protocol::Tcp, entry.local_address.port(), entry.inode);
+        }
+    }
+    for entry in udp().map_err(kernel("UDP sockets"))?.into_iter().chain(udp6().unwrap_or_default())
+    {
+        // A connected UDP socket is a client's.
+        let is_server = match entry.remote_address.ip() {
+            IpAddr::V4(ip) => ip == Ipv4Addr::UNSPECIFIED,
+            IpAddr::V6(ip) => ip.is_unspecified(),
+        };
+        if is_server {
+            add(Protocol::Udp, entry.local_address.port(), entry.inode);
+        }
+    }
+    Ok(found)
+}
+
+/// Who holds the ports that records want, other than containers of ours.
+fn taken(query: &Query, observed: &mut Observed) -> Result<(), Error> {
+    let mut taken: BTreeMap<Port, String> = BTreeMap::new();
+    for foreign in &observed.foreign {
+        for port in foreign.published.intersection(&query.ports) {
+            taken.insert(*port, format!("the container '{}' ({})", foreign.name, foreign.image));
+        }
+    }
+    let is_known =
+        |port: &Port| taken.contains_key(port) || observed.facts.published.contains_key(port);
+    let unknown: BTreeSet<Port> =
+        query.ports.iter().filter(|port| !is_known(port)).copied().collect();
+    let listeners = if unknown.is_empty() { Vec::new() } else { listeners(&unknown)? };
+    if !listeners.is_empty() {
+        let holders = holders(&listeners, observed);
+        taken.extend(holders);
+    }
+    observed.facts.taken = taken;
+    Ok(())
+}
+
+/// The processes behind `listeners`; a process inside a container of ours is not foreign.
+fn holders(listeners: &[Listener], observed: &Observed) -> BTreeMap<Port, String> {
+    let by_inode: BTreeMap<u64, Port> =
+        listeners.iter().map(|listener| (listener.inode, listener.port)).collect();
+    let mut found: BTreeMap<Port, String> = listeners
+        .iter()
+        .map(|listener| (listener.port, "a process that cannot be seen from here".to_owned()))
+        .collect();
+    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+        let Ok(descriptors) = process.fd() else { continue };
+        for descriptor in descriptors.flatten() {
+            let FDTarget::Socket(inode) = descriptor.target else { continue };
+            let Some(port) = by_inode.get(&inode) else { continue };
+            if is_ours(&process, observed) {
+                found.remove(port);
+            } else {
+                let name = process.stat().map(|stat| stat.comm).unwrap_or_default();
+                found.insert(*port, format!("the process '{name}' ({})", process.pid()));
+            }
+        }
+    }
+    found
+}
+
+/// Whether a process belongs to a container of ours: the engines put its id into the cgroup's path.
+fn is_ours(process: &procfs::process::Process, observed: &Observed) -> bool {
+    let Ok(groups) = process.cgroups() else { return false };
+    groups.into_iter().any(|group| {
+        observed
+            .containers
+            .values()
+            .any(|container| !container.id.is_empty() && group.pathname.contains(&container.id))
+    })
+}
+
+impl Facts {
+    /// The facts of a host with one local network, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_lan(network: &str) -> Self {
+        Self { local_networks: network.parse().into_iter().collect(), ..Self::default() }
+    }
+}
