@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Runs a plan: independent steps side by side, bounded; a failure holds back only what needs it.
+//!
+//! Stopping at any point is safe because the edges of a [`Plan`] are: what is left undone never
+//! leaves a port open. The next pass looks again and plans only what is still missing.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use crate::host::{Error, Host};
+use crate::plan::{Plan, PlannedStep, StepId};
+
+/// What became of a plan.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Outcome {
+    /// Steps that were done.
+    pub done: BTreeSet<StepId>,
+    /// Steps that were tried, and why they failed.
+    pub failed: Vec<(StepId, Error)>,
+    /// Steps that were not tried, because one that they need was not done.
+    pub blocked: BTreeSet<StepId>,
+}
+
+/// Performs the steps of `plan`, at most `parallel` at a time; when `stop` is set, those under way
+/// are finished and no more are begun.
+pub async fn apply<H: Host>(plan: &Plan, host: &H, parallel: usize, stop: &AtomicBool) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut waiting: BTreeSet<StepId> = (0..plan.steps.len()).collect();
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        while under_way.len() < parallel.max(1) && !stop.load(Ordering::Relaxed) {
+            let Some((id, planned)) = next(plan, &waiting, &outcome.done) else { break };
+            waiting.remove(&id);
+            under_way.push(async move {
+                let begun = Instant::now();
+                tracing::debug!(step = %planned.step, "begins");
+                (id, planned, begun, host.perform(&planned.step).await)
+            });
+        }
+        // No permit is held while waiting for another: what is ready runs, what is not is not here.
+        let Some((id, planned, begun, result)) = under_way.next().await else { break };
+        match result {
+            Ok(()) => {
+                let took = begun.elapsed().as_secs_f64();
+                tracing::info!(step = %planned.step, reason = %planned.reason, took = format!("{took:.2}s"), "done");
+                outcome.done.insert(id);
+            }
+            Err(error) => outcome.failed.push((id, error)),
+        }
+    }
+    outcome.blocked = waiting;
+    outcome
+}
+
+/// The step to begin next: of those whose needs are done, the lowest priority, else plan order.
+fn next<'a>(
+    plan: &'a Plan,
+    waiting: &BTreeSet<StepId>,
+    done: &BTreeSet<StepId>,
+) -> Option<(StepId, &'a PlannedStep)> {
+    waiting
+        .iter()
+        .filter_map(|id| Some((*id, plan.steps.get(*id)?)))
+        .filter(|(_, step)| step.needs.is_subset(done))
+        .min_by_key(|(id, step)| (step.priority, *id))
+}

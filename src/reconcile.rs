@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! One pass, from the records to the report: read, observe, resolve, render, plan, apply, and look
+//! again.
+//!
+//! A pass is done in rounds. Some steps show only after others what is left (a port that may be
+//! forgotten by the guard once its container is gone), so after a round that changed something the
+//! machine is looked at again, until nothing is left that was not tried. What is left stands in the
+//! [`Report`], never in the log alone.
+
+pub mod report;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as _;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use bstr::BStr;
+
+use crate::apply::{self, Outcome};
+use crate::db::schema::Schema;
+use crate::db::value::ContainerName;
+use crate::db::{self, DbName, Location, Store};
+use crate::desired::{self, Assignment, Overrides, Resolution, Snapshot};
+use crate::host::{self, Host};
+use crate::plan::{self, Given, Plan, Step};
+use crate::settings::{Profile, Root};
+use crate::state::{Observed, Query, RenderedFile};
+use crate::template::{self, Roots, View};
+
+pub use report::{Failure, Report};
+
+/// Why there was no pass.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The records cannot be read.
+    #[error("the records cannot be read; nothing was changed")]
+    Records {
+        /// Why.
+        #[from]
+        source: db::Error,
+    },
+    /// The machine cannot be looked at.
+    #[error("the machine cannot be looked at; nothing was changed")]
+    Machine {
+        /// Why.
+        #[from]
+        source: host::Error,
+    },
+    /// There are containers, and no records at all: that is a lost database, not a wish.
+    #[error(
+        "there is no database {} in {location}, but {containers} containers of it; they are left as they are",
+        DbName::CONTAINERS
+    )]
+    NoDatabase {
+        /// Where it was looked for.
+        location: String,
+        /// How many.
+        containers: usize,
+    },
+}
+
+impl Error {
+    /// A command that would mend it.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Machine { source } => source.remedy(),
+            Self::Records { .. } => {
+                Some("restore the database, or say where it is: WHARF_STORE=sqlite:FILE".to_owned())
+            }
+            Self::NoDatabase { .. } => Some(
+                "bring the database back; or, to give the containers up: wharf teardown".to_owned(),
+            ),
+        }
+    }
+}
+
+/// Whether a pass may change anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Only say what would be done.
+    Look,
+    /// Do it.
+    Apply,
+}
+
+/// What a pass works with.
+#[derive(Debug)]
+pub struct Context<H> {
+    /// Where the product lives.
+    pub root: Root,
+    /// What differs by distribution.
+    pub profile: Profile,
+    /// Where the records are.
+    pub store: Location,
+    /// What properties may hold.
+    pub schema: Schema,
+    /// Where templates are.
+    pub templates: Roots,
+    /// The machine.
+    pub host: H,
+    /// File of the overrides by hand.
+    pub overrides: PathBuf,
+    /// Steps at a time.
+    pub parallel: usize,
+}
+
+/// What a pass was asked for beyond the records.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// Containers to restart although nothing differs.
+    pub restart: BTreeSet<ContainerName>,
+}
+
+/// Most rounds of one pass; each one is needed only by what the one before has changed.
+const ROUNDS: usize = 5;
+
+/// Makes one pass.
+///
+/// # Errors
+///
+/// The records or the machine cannot be read; then nothing was changed. A step that fails is no error
+/// here: it is in the report.
+pub async fn pass<H: Host>(
+    cx: &Context<H>,
+    mode: Mode,
+    wish: &Wish,
+    stop: &AtomicBool,
+) -> Result<Report, Error> {
+    let overrides = host::overrides::read(&cx.overrides)?;
+    let (snapshot, assigned) = records(cx, mode, &overrides)?;
+    let mut round = look(cx, &snapshot, &overrides, wish).await?;
+    let mut report = Report::new(&round.resolution, assigned);
+    report.first_plan(&round.plan);
+    report.templates(&round.failed_templates);
+    if mode == Mode::Apply {
+        // By the whole step: the guard file of a second round has the same name, not the same content.
+        let mut tried: Vec<Step> = Vec::new();
+        for _ in 0..ROUNDS {
+            let fresh = round.plan.steps.iter().any(|step| !tried.contains(&step.step));
+            if !fresh || stop.load(std::sync::atomic::Ordering::Relaxed) {
+                break;
+            }
+            tried.extend(round.plan.steps.iter().map(|step| step.step.clone()));
+            let outcome = apply::apply(&round.plan, &cx.host, cx.parallel, stop).await;
+            log_failures(&round.plan, &outcome);
+            report.outcome(&round.plan, outcome);
+            // What was asked for once is done once.
+            round = look(cx, &snapshot, &overrides, &Wish::default()).await?;
+        }
+    }
+    report.last_look(&round.resolution, &round.observed, &round.plan, &round.names);
+    Ok(report)
+}
+
+/// Takes everything of ours off the host but the data and the records.
+///
+/// # Errors
+///
+/// The records or the machine cannot be read; then nothing was changed.
+pub async fn teardown<H: Host>(cx: &Context<H>, stop: &AtomicBool) -> Result<Report, Error> {
+    let snapshot = read(db::open(&cx.store)?.as_ref())?;
+    let (host, _) = desired::network::host_record(&snapshot, &cx.schema, &cx.root);
+    let query = Query {
+        bridge: host.bridge.clone(),
+        targets: template::all_paths(cx.profile, &cx.root),
+        ..Query::default()
+    };
+    let observed = cx.host.observe(&query).await?;
+    let plan = plan::teardown(&observed, host.bridge.as_ref());
+    let mut report = Report::default();
+    report.first_plan(&plan);
+    let outcome = apply::apply(&plan, &cx.host, cx.parallel, stop).await;
+    log_failures(&plan, &outcome);
+    report.outcome(&plan, outcome);
+    Ok(report)
+}
+
+fn log_failures(plan: &Plan, outcome: &Outcome) {
+    for (id, error) in &outcome.failed {
+        let step = plan.steps.get(*id).map(|step| step.step.to_string()).unwrap_or_default();
+        let mut why = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            why.push_str(": ");
+            why.push_str(&error.to_string());
+            cause = error.source();
+        }
+        tracing::error!(step, error = why, "step failed");
+    }
+}
+
+/// The records, after every container that needs an address has one.
+fn records<H>(
+    cx: &Context<H>,
+    mode: Mode,
+    overrides: &Overrides,
+) -> Result<(Snapshot, Vec<Assignment>), Error> {
+    let mut store = db::open(&cx.store)?;
+    let mut snapshot = read(store.as_ref())?;
+    let assigned = desired::assign(&snapshot, &cx.schema, &cx.root, overrides);
+    let containers = database(DbName::CONTAINERS)?;
+    for assignment in &assigned {
+        let change = assignment.change();
+        match mode {
+            Mode::Apply => {
+                store.commit(&containers, &change)?;
+                tracing::info!(record = %assignment.record, address = %assignment.address, "address given");
+            }
+            Mode::Look => {
+                let key = BStr::new(assignment.record.as_str());
+                if let Ok(Some(record)) = change.apply(snapshot.containers.get(key)) {
+                    snapshot.containers.insert(key.to_owned(), record);
+                }
+            }
+        }
+    }
+    if mode == Mode::Apply && !assigned.is_empty() {
+        snapshot = read(store.as_ref())?;
+    }
+    Ok((snapshot, assigned))
+}
+
+fn database(name: &str) -> Result<DbName, db::Error> {
+    DbName::try_from(name)
+        .map_err(|bad| db::Error::Foreign { path: name.into(), found: bad.to_string() })
+}
+
+fn read(store: &dyn Store) -> Result<Snapshot, Error> {
+    let one = |name: &str| store.read(&database(name)?);
+    Ok(Snapshot {
+        containers: one(DbName::CONTAINERS)?,
+        images: one(DbName::IMAGES)?,
+        configuration: one(DbName::CONFIGURATION)?,
+        networks: one(DbName::NETWORKS)?,
+    })
+}
+
+/// One look: what is, what should be, and what that takes.
+struct Round {
+    observed: Observed,
+    resolution: Resolution,
+    failed_templates: Vec<template::Error>,
+    plan: Plan,
+    /// All names of container records, in their order.
+    names: BTreeMap<ContainerName, String>,
+}
+
+async fn look<H: Host>(
+    cx: &Context<H>,
+    snapshot: &Snapshot,
+    overrides: &Overrides,
+    wish: &Wish,
+) -> Result<Round, Error> {
+    let mut query = desired::query(snapshot, &cx.schema, &cx.root, overrides);
+    let web_server = desired::network::host_record(snapshot, &cx.schema, &cx.root).0.web_server;
+    query.targets = template::all_paths(cx.profile, &cx.root);
+    let observed = cx.host.observe(&query).await?;
+    lost_database(cx, snapshot, &observed)?;
+    let resolution = desired::resolve(snapshot, &cx.schema, &cx.root, &observed.facts, overrides);
+    let (files, failed_templates) = render(cx, &resolution, web_server);
+    let differing: Vec<ContainerName> = resolution
+        .desired
+        .containers
+        .iter()
+        .filter(|(name, container)| {
+            let found = observed.containers.get(*name);
+            found.is_some_and(|found| found.hash != container.spec.hash().as_str())
+        })
+        .map(|(name, _)| name.clone())
+        .collect();
+    let applied = cx.host.recall(&differing);
+    let plan = plan::plan(&Given {
+        desired: &resolution.desired,
+        files: &files,
+        observed: &observed,
+        applied: &applied,
+        restart: &wish.restart,
+    });
+    let names = desired::images_by_name(snapshot);
+    Ok(Round { observed, resolution, failed_templates, plan, names })
+}
+
+/// A database that is gone is no wish to remove every container: a file system that is not mounted
+/// looks the same.
+fn lost_database<H>(
+    cx: &Context<H>,
+    snapshot: &Snapshot,
+    observed: &Observed,
+) -> Result<(), Error> {
+    let containers = observed.containers.len();
+    if containers == 0 || !snapshot.containers.is_empty() {
+        return Ok(());
+    }
+    let exists = db::open(&cx.store)?.exists(&database(DbName::CONTAINERS)?)?;
+    if exists {
+        return Ok(());
+    }
+    let location = match &cx.store {
+        Location::Sqlite(file) => file.display().to_string(),
+        Location::Esmith(directory) | Location::EsmithBelow(directory) => {
+            directory.display().to_string()
+        }
+    };
+    Err(Error::NoDatabase { location, containers })
+}
+
+fn render<H>(
+    cx: &Context<H>,
+    resolution: &Resolution,
+    web_server: bool,
+) -> (Vec<RenderedFile>, Vec<template::Error>) {
+    let view = View::of(&resolution.desired);
+    let mut files = Vec::new();
+    let mut failed = Vec::new();
+    for target in template::targets(&resolution.desired, web_server, cx.profile, &cx.root) {
+        match template::render(&target, &cx.templates, &view) {
+            Ok(file) => files.push(file),
+            Err(error) => failed.push(error),
+        }
+    }
+    (files, failed)
+}

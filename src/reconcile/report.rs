@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What a pass found, did and left: the one value from which every output is made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+
+use serde::Serialize;
+
+use crate::apply::Outcome;
+use crate::db::value::ContainerName;
+use crate::desired::{Assignment, Rejection, Resolution};
+use crate::plan::{Difference, Plan, PlannedStep, Reason};
+use crate::state::exposure::Matches;
+use crate::state::{Container, Health, Observed, ObservedContainer, ObservedGuard};
+use crate::template;
+
+/// What a pass found, did and left.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// Records that do not count, and why.
+    pub rejected: Vec<Rejection>,
+    /// What the admin should know and what stops nothing.
+    pub notices: Vec<String>,
+    /// Addresses given to records before the pass (or, when only looking, that would be given).
+    pub assigned: Vec<Assignment>,
+    /// The steps as they were planned first.
+    pub plan: Vec<PlanLine>,
+    /// The steps that were done, in all rounds.
+    pub done: Vec<String>,
+    /// The steps that failed, and why.
+    pub failed: Vec<Failure>,
+    /// Steps that were not tried because one that they need failed.
+    pub blocked: Vec<String>,
+    /// Containers that are not touched, and why.
+    pub held: BTreeMap<String, String>,
+    /// What is still to be done after the pass.
+    pub remaining: Vec<PlanLine>,
+    /// One row a container record.
+    pub containers: Vec<Row>,
+    /// Containers of somebody else.
+    pub foreign: Vec<ForeignRow>,
+    /// The host's own part.
+    pub host: HostRow,
+}
+
+/// A step of a plan, for people and programs.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlanLine {
+    /// Number within the plan.
+    pub id: usize,
+    /// One word for programs.
+    pub step: &'static str,
+    /// The container it is for.
+    pub record: Option<String>,
+    /// What is done.
+    pub text: String,
+    /// Why.
+    pub reason: String,
+    /// The properties that differ.
+    pub differences: Vec<Difference>,
+    /// Numbers of the steps that come before.
+    pub needs: BTreeSet<usize>,
+}
+
+/// A step that failed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Failure {
+    /// What was to be done.
+    pub step: String,
+    /// The container it was for.
+    pub record: Option<String>,
+    /// Why, the nearest cause first.
+    pub because: Vec<String>,
+    /// A command that would mend it.
+    pub remedy: Option<String>,
+}
+
+/// A container record and its container.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The record's key.
+    pub record: String,
+    /// Whether it should run, and who says so.
+    pub wanted: String,
+    /// What it does.
+    pub state: String,
+    /// Result of its health check.
+    pub health: Option<&'static str>,
+    /// Its fixed address.
+    pub address: Option<String>,
+    /// `HOST->CONTAINER/PROTOCOL`.
+    pub ports: Vec<String>,
+    /// Who may reach its ports.
+    pub exposure: Option<&'static str>,
+    /// `TARGET:ALIAS`.
+    pub links: Vec<String>,
+    /// Web routes to it.
+    pub routes: Vec<String>,
+    /// The image.
+    pub image: String,
+    /// The engine's own words.
+    pub status: Option<String>,
+    /// Why it stays as it is.
+    pub held: Option<String>,
+}
+
+/// A container of somebody else.
+#[derive(Clone, Debug, Serialize)]
+pub struct ForeignRow {
+    /// Its name.
+    pub name: String,
+    /// Its image.
+    pub image: String,
+    /// The engine's own words.
+    pub status: String,
+    /// Host ports it publishes.
+    pub ports: Vec<String>,
+}
+
+/// The host's own part.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct HostRow {
+    /// Interface and subnet of the managed bridge.
+    pub bridge: Option<String>,
+    /// Whether IPv4 is forwarded.
+    pub forwarding: bool,
+    /// `loaded`, `absent` or `altered`.
+    pub guard: &'static str,
+    /// Networks that count as local.
+    pub local_networks: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn new(resolution: &Resolution, assigned: Vec<Assignment>) -> Self {
+        Self {
+            rejected: resolution.rejected.clone(),
+            notices: resolution.notices.clone(),
+            assigned,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn first_plan(&mut self, plan: &Plan) {
+        self.plan = lines(plan);
+    }
+
+    pub(super) fn templates(&mut self, failed: &[template::Error]) {
+        self.failed.extend(failed.iter().map(|error| Failure {
+            step: "render templates".to_owned(),
+            record: None,
+            because: chain(error),
+            remedy: None,
+        }));
+    }
+
+    pub(super) fn outcome(&mut self, plan: &Plan, outcome: Outcome) {
+        let text = |id: &usize| plan.steps.get(*id).map(|step| step.step.to_string());
+        self.done.extend(outcome.done.iter().filter_map(text));
+        self.blocked = outcome.blocked.iter().filter_map(text).collect();
+        self.failed.extend(outcome.failed.into_iter().filter_map(|(id, error)| {
+            let step = plan.steps.get(id)?;
+            Some(Failure {
+                step: step.step.to_string(),
+                record: step.record.as_ref().map(ToString::to_string),
+                because: chain(&error),
+                remedy: error.remedy(),
+            })
+        }));
+    }
+
+    pub(super) fn last_look(
+        &mut self,
+        resolution: &Resolution,
+        observed: &Observed,
+        plan: &Plan,
+        images: &BTreeMap<ContainerName, String>,
+    ) {
+        self.rejected.clone_from(&resolution.rejected);
+        self.remaining = lines(plan);
+        self.held = plan.held.iter().map(|(name, why)| (name.to_string(), why.clone())).collect();
+        // A container whose record is gone is still ours until it is removed.
+        let gone = observed.containers.keys().filter(|name| !images.contains_key(*name));
+        self.containers = images
+            .iter()
+            .map(|(name, image)| (name, image.as_str()))
+            .chain(gone.map(|name| (name, "")))
+            .map(|(name, image)| row(name, image, resolution, observed, plan))
+            .collect();
+        self.foreign = observed
+            .foreign
+            .iter()
+            .map(|foreign| ForeignRow {
+                name: foreign.name.clone(),
+                image: foreign.image.clone(),
+                status: foreign.status.clone(),
+                ports: foreign.published.iter().map(ToString::to_string).collect(),
+            })
+            .collect();
+        self.host = host(resolution, observed);
+    }
+
+    /// Whether something was asked for and is not so.
+    pub fn has_faults(&self) -> bool {
+        !self.rejected.is_empty() || !self.failed.is_empty()
+    }
+
+    /// Whether the host is as the records say.
+    pub fn is_as_desired(&self) -> bool {
+        self.remaining.is_empty() && !self.has_faults()
+    }
+}
+
+fn lines(plan: &Plan) -> Vec<PlanLine> {
+    plan.steps.iter().enumerate().map(|(id, step)| line(id, step)).collect()
+}
+
+fn line(id: usize, step: &PlannedStep) -> PlanLine {
+    PlanLine {
+        id,
+        step: step.step.kind(),
+        record: step.record.as_ref().map(ToString::to_string),
+        text: step.step.to_string(),
+        reason: step.reason.to_string(),
+        differences: if let Reason::Differs(differences) = &step.reason {
+            differences.clone()
+        } else {
+            Vec::new()
+        },
+        needs: step.needs.clone(),
+    }
+}
+
+fn chain(error: &dyn Error) -> Vec<String> {
+    let mut because = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        because.push(error.to_string());
+        cause = error.source();
+    }
+    because
+}
+
+fn host(resolution: &Resolution, observed: &Observed) -> HostRow {
+    let desired = &resolution.desired;
+    let local4 = desired.guard.local4.iter().map(ToString::to_string);
+    let local6 = desired.guard.local6.iter().map(ToString::to_string);
+    HostRow {
+        bridge: desired.bridge.as_ref().map(|bridge| format!("{} {}", bridge.name, bridge.subnet)),
+        forwarding: observed.forwarding,
+        guard: match observed.guard {
+            ObservedGuard::Absent => "absent",
+            ObservedGuard::Loaded(_) => "loaded",
+            ObservedGuard::Altered => "altered",
+        },
+        local_networks: local4.chain(local6).collect(),
+    }
+}
+
+fn row(
+    name: &ContainerName,
+    image: &str,
+    resolution: &Resolution,
+    observed: &Observed,
+    plan: &Plan,
+) -> Row {
+    let desired = &resolution.desired;
+    let container = desired.containers.get(name);
+    let found = observed.containers.get(name);
+    let held = plan.held.get(name).cloned();
+    let links = container.iter().flat_map(|c| &c.links).map(|(alias, target)| {
+        if alias == target.as_str() { alias.clone() } else { format!("{target}:{alias}") }
+    });
+    let routes = desired.routes.iter().filter(|route| route.container == *name).map(|route| {
+        match &route.matches {
+            Matches::Path(path) => format!("/{path}"),
+            Matches::Host(host) => host.clone(),
+        }
+    });
+    Row {
+        record: name.to_string(),
+        wanted: match (container, &held) {
+            (Some(container), _) => container.wanted.as_str().to_owned(),
+            (None, Some(_)) => "held".to_owned(),
+            (None, None) => "removed".to_owned(),
+        },
+        state: found.map_or("absent", |found| found.state.as_str()).to_owned(),
+        health: found.and_then(|found| found.health).map(Health::as_str),
+        address: container.and_then(|c| c.spec.address()).map(|address| address.to_string()),
+        ports: container.map_or_else(|| published(found), ports),
+        exposure: container
+            .and_then(|c| c.exposure.as_ref())
+            .map(|exposure| exposure.access.as_str()),
+        links: links.collect(),
+        routes: routes.collect(),
+        image: image.to_owned(),
+        status: found.map(|found| found.status.clone()),
+        held,
+    }
+}
+
+fn ports(container: &Container) -> Vec<String> {
+    let publishes = container.spec.published().iter();
+    publishes
+        .map(|publish| format!("{}->{}/{}", publish.host, publish.container, publish.protocol))
+        .collect()
+}
+
+fn published(found: Option<&ObservedContainer>) -> Vec<String> {
+    found.into_iter().flat_map(|found| &found.published).map(ToString::to_string).collect()
+}

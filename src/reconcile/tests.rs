@@ -1,0 +1,136 @@
+// The promise of the whole, over the fake host.
+
+use std::fmt::Write as _;
+use std::sync::atomic::AtomicBool;
+
+use proptest::prelude::*;
+
+use crate::db::Location;
+use crate::db::schema::Schema;
+use crate::host::fake::FakeHost;
+use crate::reconcile::{Context, Mode, Report, Wish, pass};
+use crate::settings::{Profile, Root};
+use crate::state::{Facts, Observed};
+use crate::template::Roots;
+
+struct Bench {
+    cx: Context<FakeHost>,
+    directory: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let observed = Observed { facts: Facts::of_lan("10.77.0.0/24"), ..Observed::default() };
+        let cx = Context {
+            root: Root::new("/nowhere"),
+            profile: Profile::Generic,
+            store: Location::Esmith(directory.path().to_owned()),
+            schema: Schema::new(None),
+            templates: Roots::default(),
+            host: FakeHost::new(observed),
+            overrides: directory.path().join("overrides.json"),
+            parallel: 3,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { cx, directory, runtime }
+    }
+
+    fn records(&self, text: &str) {
+        let file = self.directory.path().join("docker_containers");
+        crate::host::file::replace(&file, text.as_bytes(), 0o600).unwrap();
+    }
+
+    fn pass(&self, mode: Mode) -> Report {
+        let stop = AtomicBool::new(false);
+        self.runtime.block_on(pass(&self.cx, mode, &Wish::default(), &stop)).unwrap()
+    }
+}
+
+/// Records of up to five containers: linked to earlier ones, some disabled, ports apart.
+fn any_records() -> impl Strategy<Value = String> {
+    let one = (any::<bool>(), 0_usize..5, prop::option::of(64_u32..70), 0_usize..3, any::<bool>());
+    prop::collection::vec(one, 0..5).prop_map(|all| {
+        let mut text = String::new();
+        for (n, (enabled, link, memory, access, mapped)) in all.iter().enumerate() {
+            // Only an enabled one can be linked to by an enabled one.
+            let linked = *link < n && all[*link].0;
+            let mut properties = vec![
+                format!("access|{}", ["public", "private", "localhost"][*access]),
+                "Image|app".to_owned(),
+                format!("status|{}", if *enabled { "enabled" } else { "disabled" }),
+                "TCPPort|80".to_owned(),
+            ];
+            if *mapped {
+                properties.push(format!("PortMapping|custom|PortMappingPorts|{}:80", 8000 + n));
+            } else {
+                properties.push("PortMapping|none".to_owned());
+            }
+            properties.extend(memory.map(|memory| format!("MaxMemory|{memory}")));
+            properties.extend(linked.then(|| format!("Interlinked|c{link}:db")));
+            writeln!(text, "c{n}=service|{}", properties.join("|")).unwrap();
+        }
+        text
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// From any records, to any others, after a cut at any step, one more pass arrives, and the one
+    /// after it has nothing to do.
+    #[test]
+    fn a_pass_after_a_cut_arrives(before in any_records(), after in any_records(), cut in 0_usize..14) {
+        let bench = Bench::new();
+        bench.records(&before);
+        let report = bench.pass(Mode::Apply);
+        prop_assert!(report.is_as_desired(), "{report:#?}");
+
+        bench.records(&after);
+        bench.cx.host.fail_after(cut);
+        let _interrupted = bench.pass(Mode::Apply);
+        bench.cx.host.never_fail();
+
+        let report = bench.pass(Mode::Apply);
+        prop_assert!(report.is_as_desired(), "{report:#?}");
+        bench.cx.host.take_performed();
+        let report = bench.pass(Mode::Apply);
+        prop_assert!(report.plan.is_empty(), "{report:#?}");
+        prop_assert_eq!(bench.cx.host.take_performed(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn looking_changes_nothing_and_gives_the_addresses_it_would_give() {
+    let bench = Bench::new();
+    bench.records("wiki=service|Image|app|status|enabled\n");
+    let report = bench.pass(Mode::Look);
+    assert_eq!(report.assigned[0].address.to_string(), "10.0.3.2");
+    assert!(!report.remaining.is_empty());
+    assert!(bench.cx.host.take_performed().is_empty());
+    assert_eq!(bench.pass(Mode::Look).assigned, report.assigned);
+}
+
+#[test]
+fn a_lost_database_removes_nothing() {
+    let bench = Bench::new();
+    bench.records("wiki=service|Image|app|status|enabled\n");
+    bench.pass(Mode::Apply);
+    std::fs::remove_file(bench.directory.path().join("docker_containers")).unwrap();
+    let stop = AtomicBool::new(false);
+    let error =
+        bench.runtime.block_on(pass(&bench.cx, Mode::Apply, &Wish::default(), &stop)).unwrap_err();
+    assert!(error.to_string().contains("1 containers of it; they are left"), "{error}");
+    assert_eq!(bench.cx.host.state().containers.len(), 1);
+}
+
+#[test]
+fn a_database_that_was_emptied_removes_all() {
+    let bench = Bench::new();
+    bench.records("wiki=service|Image|app|status|enabled\n");
+    bench.pass(Mode::Apply);
+    bench.records("");
+    assert!(bench.pass(Mode::Apply).is_as_desired());
+    assert!(bench.cx.host.state().containers.is_empty());
+}
