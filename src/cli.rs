@@ -1,0 +1,529 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The command line: one function a subcommand, and the only room that prints.
+//!
+//! e-smith's own tools are reached by the name of the program (`db`, `config`, `signal-event`, links
+//! to this binary) or as subcommands; they keep e-smith's output and statuses. No engine, template or
+//! runtime is touched on the way to `db`.
+
+pub mod db;
+pub mod hand;
+pub mod serve;
+pub mod show;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bstr::ByteSlice;
+use clap::{Args, Parser, Subcommand};
+
+use crate::db::schema::{Fault, Schema};
+use crate::db::{Change, DbName, Location, Store};
+use crate::desired;
+use crate::event::{self, Effects, Event};
+use crate::host::engine::{Endpoint, Engine, endpoint};
+use crate::host::{self, System, lock};
+use crate::reconcile::{self, Context, Mode, Report, Wish};
+use crate::settings::{self, Root, Settings, StoreSetting};
+use crate::template::Roots;
+
+use show::line;
+
+/// What the process says about itself when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, or nothing to do.
+    Done = 0,
+    /// Not done, or not all; the reason was printed.
+    Failed = 1,
+    /// The arguments make no sense.
+    Usage = 2,
+    /// The host differs from the records (`plan`, `status`).
+    Differs = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Keeps containers running and correctly exposed as their records say
+#[derive(Debug, Parser)]
+#[command(name = "wharf", version, max_term_width = 100, after_help = EXITS)]
+struct Cli {
+    /// Directory below which every path of wharf lies
+    #[arg(long, global = true, env = "WHARF_ROOT", default_value = "/", value_name = "DIR")]
+    root: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXITS: &str = "Exit status: 0 done or nothing to do; 1 something was not done, with the reason on stderr; \
+2 the arguments make no sense; 3 the host differs from the records (plan, status).";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what a pass would change, and why
+    Plan(Output),
+    /// Bring the host to what the records say
+    Apply(Output),
+    /// Show each record and its container
+    Status(Output),
+    /// Start a container by hand, and those it links to first; ends with the boot
+    Start(Named),
+    /// Stop a container by hand; ends with the boot
+    Stop(Named),
+    /// Restart a container, or bring one back that was stopped by hand
+    Restart(Named),
+    /// Show the properties of a database as a manual table
+    Schema {
+        /// Name of the database
+        database: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove containers, bridge and guard from the host; data and records stay
+    Teardown,
+    /// Stay, and make a pass at every trigger (also called `wharfd`)
+    Daemon,
+    /// Read or change a config database (e-smith's `db`)
+    #[command(disable_help_flag = true)]
+    Db(Rest),
+    /// Read or change the database `configuration` (e-smith's `config`)
+    #[command(disable_help_flag = true)]
+    Config(Rest),
+    /// Signal an event (e-smith's `signal-event`)
+    #[command(name = "signal-event")]
+    SignalEvent(Rest),
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct Output {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Named {
+    /// Key of the record in `docker_containers`
+    name: String,
+}
+
+#[derive(Debug, Args)]
+struct Rest {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    arguments: Vec<OsString>,
+}
+
+/// Runs the command line `args`, the program's name first.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let called = args.first().map(|name| Path::new(name).file_name().unwrap_or_default());
+    let rest = || args.get(1..).unwrap_or_default().to_vec();
+    let root = std::env::var_os("WHARF_ROOT").unwrap_or_else(|| "/".into());
+    match called.and_then(|name| name.to_str()) {
+        Some("db") => return run_db(db::Tool::Db, &rest(), Path::new(&root)),
+        Some("config") => return run_db(db::Tool::Config, &rest(), Path::new(&root)),
+        Some("signal-event") => return signal_event(&rest(), Path::new(&root)).into(),
+        Some("wharfd") => {
+            let mut as_subcommand = vec!["wharf".into(), "daemon".into()];
+            as_subcommand.extend(rest());
+            return parsed(as_subcommand);
+        }
+        Some(_) | None => {}
+    }
+    // clap would refuse arguments of `db` that it reads as options of its own.
+    match args.get(1).and_then(|name| name.to_str()) {
+        Some("db") => run_db(db::Tool::Db, args.get(2..).unwrap_or_default(), Path::new(&root)),
+        Some("config") => {
+            run_db(db::Tool::Config, args.get(2..).unwrap_or_default(), Path::new(&root))
+        }
+        Some(_) | None => parsed(args),
+    }
+}
+
+fn parsed(args: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to stdout and is no fault; a closed pipe is none either.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            error.print().ok();
+            return exit.into();
+        }
+    };
+    let root = &cli.root;
+    match cli.command {
+        Command::Plan(output) => look(root, output, show::plan),
+        Command::Status(output) => look(root, output, show::status),
+        Command::Apply(output) => apply(root, output, &Wish::default()),
+        Command::Start(named) => hand::start(root, &named.name),
+        Command::Stop(named) => hand::stop(root, &named.name),
+        Command::Restart(named) => hand::restart(root, &named.name),
+        Command::Schema { database, output } => schema(root, &database, output),
+        Command::Teardown => teardown(root),
+        Command::Daemon => serve::serve(root),
+        Command::Db(rest) => return run_db(db::Tool::Db, &rest.arguments, root),
+        Command::Config(rest) => return run_db(db::Tool::Config, &rest.arguments, root),
+        Command::SignalEvent(rest) => signal_event(&rest.arguments, root),
+    }
+    .into()
+}
+
+/// Everything that a command works with.
+struct Desk {
+    settings: Settings,
+    schema: Schema,
+    store: Location,
+}
+
+impl Desk {
+    /// Prints why there is none.
+    fn open(root: &Path) -> Option<Self> {
+        let root = match std::path::absolute(root) {
+            Ok(root) => Root::new(root),
+            Err(error) => {
+                complain(&error, None);
+                return None;
+            }
+        };
+        let settings = match settings::load(root, &|name| std::env::var_os(name)) {
+            Ok(settings) => settings,
+            Err(error) => {
+                complain(&error, Some(&format!("edit {}", settings::SYSCONFIG)));
+                return None;
+            }
+        };
+        let store = match &settings.store {
+            StoreSetting::Sqlite(file) => Location::Sqlite(file.clone()),
+            StoreSetting::Esmith(directory) => Location::Esmith(directory.clone()),
+            StoreSetting::Dbpath(directory) => Location::EsmithBelow(directory.clone()),
+        };
+        let schema = Schema::new(Some(settings.root.at("/usr/share/wharf/db-schema")));
+        Some(Self { settings, schema, store })
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.settings.root.at(path)
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.path("/run/wharf/pass.lock")
+    }
+
+    fn overrides_file(&self) -> PathBuf {
+        self.path("/run/wharf/overrides.json")
+    }
+
+    /// `DOCKER_HOST`, else the record, else Docker's own socket.
+    fn engine(&self) -> Result<Engine, crate::host::engine::Error> {
+        let host = crate::db::open(&self.store)
+            .ok()
+            .and_then(|store| store.read(&DbName::try_from(DbName::CONFIGURATION).ok()?).ok())
+            .map(|configuration| desired::Snapshot { configuration, ..Default::default() })
+            .map(|all| desired::network::host_record(&all, &self.schema, &self.settings.root).0);
+        let text = self
+            .settings
+            .engine
+            .clone()
+            .or_else(|| host.as_ref().and_then(|host| host.endpoint.clone()))
+            .unwrap_or_else(|| endpoint::DEFAULT.to_owned());
+        let certificates = self
+            .settings
+            .engine_certificates
+            .clone()
+            .or_else(|| host.and_then(|host| host.certificates));
+        let endpoint = Endpoint::parse(&text, certificates.as_deref())?;
+        Engine::new(&endpoint, self.settings.engine_timeout)
+    }
+
+    /// The context of a pass; prints why there is none.
+    fn context(self) -> Option<(Context<System>, Settings)> {
+        let engine = match self.engine() {
+            Ok(engine) => engine,
+            Err(error) => {
+                complain(&error, error.remedy().as_deref());
+                return None;
+            }
+        };
+        let overrides = self.overrides_file();
+        let templates = Roots::new(vec![
+            self.path("/usr/share/wharf/templates"),
+            self.path("/etc/wharf/templates-custom"),
+        ]);
+        let Self { settings, schema, store } = self;
+        let context = Context {
+            root: settings.root.clone(),
+            profile: settings.profile,
+            store,
+            schema,
+            templates,
+            host: System::new(engine, settings.root.clone(), settings.ready_timeout),
+            overrides,
+            parallel: settings.parallel,
+        };
+        Some((context, settings))
+    }
+}
+
+/// A runtime of one thread: a pass waits much and computes little.
+fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => Some(runtime.block_on(work)),
+        Err(error) => {
+            complain(&error, None);
+            None
+        }
+    }
+}
+
+/// `plan` and `status`: a pass that only looks.
+fn look(root: &Path, output: Output, show: fn(&Report) -> String) -> Exit {
+    let Some((cx, _)) = Desk::open(root).and_then(Desk::context) else { return Exit::Failed };
+    log(tracing::level_filters::LevelFilter::WARN);
+    let stop = AtomicBool::new(false);
+    let wish = Wish::default();
+    let pass = reconcile::pass(&cx, Mode::Look, &wish, &stop);
+    let Some(report) = block_on(pass) else { return Exit::Failed };
+    match report {
+        Ok(report) => {
+            if output.json {
+                print_json(&report);
+            } else {
+                print(&show(&report));
+            }
+            complain_about(&report);
+            if !report.remaining.is_empty() {
+                Exit::Differs
+            } else if report.has_faults() {
+                Exit::Failed
+            } else {
+                Exit::Done
+            }
+        }
+        Err(error) => {
+            complain(&error, error.remedy().as_deref());
+            Exit::Failed
+        }
+    }
+}
+
+fn apply(root: &Path, output: Output, wish: &Wish) -> Exit {
+    let Some((cx, settings)) = Desk::open(root).and_then(Desk::context) else {
+        return Exit::Failed;
+    };
+    let lock = settings.root.at("/run/wharf/pass.lock");
+    log(tracing::level_filters::LevelFilter::WARN);
+    let stop = Arc::new(AtomicBool::new(false));
+    // Ctrl-C ends after the step in hand.
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).ok();
+    }
+    let work = async {
+        let _lock =
+            lock::PassLock::take(&lock, settings.lock_timeout).await.map_err(Failed::Lock)?;
+        reconcile::pass(&cx, Mode::Apply, wish, &stop).await.map_err(Failed::Pass)
+    };
+    let Some(result) = block_on(work) else { return Exit::Failed };
+    finish(result, output)
+}
+
+/// Why `apply` did nothing.
+enum Failed {
+    Lock(lock::Error),
+    Pass(reconcile::Error),
+}
+
+fn finish(result: Result<Report, Failed>, output: Output) -> Exit {
+    match result {
+        Ok(report) => {
+            if output.json {
+                print_json(&report);
+            } else {
+                print(&show::applied(&report));
+            }
+            complain_about(&report);
+            if report.has_faults() { Exit::Failed } else { Exit::Done }
+        }
+        Err(Failed::Pass(error)) => {
+            complain(&error, error.remedy().as_deref());
+            Exit::Failed
+        }
+        Err(Failed::Lock(error)) => {
+            complain(&error, Some("wait for it, or look at it: systemctl status wharfd"));
+            Exit::Failed
+        }
+    }
+}
+
+fn teardown(root: &Path) -> Exit {
+    let Some((cx, settings)) = Desk::open(root).and_then(Desk::context) else {
+        return Exit::Failed;
+    };
+    log(tracing::level_filters::LevelFilter::WARN);
+    let stop = AtomicBool::new(false);
+    let lock = settings.root.at("/run/wharf/pass.lock");
+    let work = async {
+        let _lock =
+            lock::PassLock::take(&lock, settings.lock_timeout).await.map_err(Failed::Lock)?;
+        reconcile::teardown(&cx, &stop).await.map_err(Failed::Pass)
+    };
+    let Some(result) = block_on(work) else { return Exit::Failed };
+    finish(result, Output { json: false })
+}
+
+/// `signal-event EVENT [ARGUMENT...]`, with e-smith's statuses.
+fn signal_event(args: &[OsString], root: &Path) -> Exit {
+    let mut words = args.iter().map(|word| word.to_string_lossy().into_owned());
+    let Some(name) = words.next() else {
+        complain_text("usage: signal-event EVENT [ARGUMENT...]");
+        return Exit::Usage;
+    };
+    match event::lookup(&Event { name, args: words.collect() }) {
+        Ok(Effects::Pass) => apply(root, Output { json: false }, &Wish::default()),
+        Err(error) => {
+            complain(&error, None);
+            Exit::Usage
+        }
+    }
+}
+
+fn schema(root: &Path, database: &str, output: Output) -> Exit {
+    let Some(desk) = Desk::open(root) else { return Exit::Failed };
+    let text =
+        if output.json { desk.schema.to_json(database) } else { desk.schema.manual(database) };
+    match text {
+        Ok(Some(text)) => {
+            print(&text);
+            Exit::Done
+        }
+        Ok(None) => {
+            complain_text(&format!(
+                "database '{database}' has no schema, its records are free-form; there is one for: docker_containers docker_images configuration"
+            ));
+            Exit::Failed
+        }
+        Err(error) => {
+            complain(&error, None);
+            Exit::Failed
+        }
+    }
+}
+
+/// `db` and `config`.
+fn run_db(tool: db::Tool, args: &[OsString], root: &Path) -> ExitCode {
+    let Some(desk) = Desk::open(root) else { return Exit::Failed.into() };
+    let mut store = match crate::db::open(&desk.store) {
+        Ok(store) => store,
+        Err(error) => {
+            complain(&error, None);
+            return Exit::Failed.into();
+        }
+    };
+    let check = |store: &dyn Store, database: &DbName, change: &Change| {
+        check(&desk.schema, store, database, change)
+    };
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    ExitCode::from(db::run(tool, args, store.as_mut(), &check, &mut out, &mut err))
+}
+
+/// What the schema says of the record as it would be: what this change sets must be right, and what
+/// was wrong before is no reason against a change for the better.
+fn check(
+    schema: &Schema,
+    store: &dyn Store,
+    database: &DbName,
+    change: &Change,
+) -> Result<Vec<String>, String> {
+    if !schema.covers(database.as_str()) {
+        return Ok(Vec::new());
+    }
+    let old = store.record(database, change.key()).map_err(|error| error.to_string())?;
+    // A refusal of the change itself is told by the commit.
+    let Ok(Some(new)) = change.apply(old.as_ref()) else { return Ok(Vec::new()) };
+    let properties: Vec<_> = new.properties().collect();
+    let pairs = properties.iter().map(|(name, value)| (name.as_bstr(), value.as_bstr()));
+    let checked = schema.check_record(database.as_str(), change.key(), new.kind(), pairs);
+    let is_set = |name: &str| match change {
+        Change::Set { .. } | Change::SetDefault { .. } | Change::SetType { .. } => true,
+        Change::SetProps { props, .. } => props.iter().any(|(set, _)| set.as_bstr() == name),
+        Change::DelProps { .. } | Change::Delete { .. } => false,
+    };
+    let (refused, known): (Vec<_>, Vec<_>) = checked
+        .faults
+        .into_iter()
+        .partition(|fault| !fault.is_about_several() && fault.property().is_none_or(is_set));
+    if refused.is_empty() {
+        let warnings =
+            checked.warnings.iter().filter(|w| is_set(w.property())).map(ToString::to_string);
+        let known = known.iter().map(Fault::line);
+        Ok(warnings.chain(known).collect())
+    } else {
+        Err(refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))
+    }
+}
+
+/// Everything that is wrong, each with its cause and what would mend it.
+fn complain_about(report: &Report) {
+    complain_text_raw(&show::faults(report));
+}
+
+/// `error` and every cause below it, one a line, and the hint last, to stderr.
+fn complain(error: &dyn std::error::Error, hint: Option<&str>) {
+    let mut text = format!("error: {error}\n");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line(&mut text, &format!("  because: {error}"));
+        cause = error.source();
+    }
+    if let Some(hint) = hint {
+        line(&mut text, &format!("  hint: {hint}"));
+    }
+    complain_text_raw(&text);
+}
+
+fn complain_text(text: &str) {
+    complain_text_raw(&format!("error: {text}\n"));
+}
+
+fn complain_text_raw(text: &str) {
+    // Nobody is left to be told when stderr is gone.
+    io::stderr().write_all(text.as_bytes()).ok();
+}
+
+fn print(text: &str) {
+    // A closed pipe is no fault: whoever read it has seen enough.
+    io::stdout().write_all(text.as_bytes()).ok();
+}
+
+fn print_json(report: &Report) {
+    let mut text = serde_json::to_string_pretty(report).unwrap_or_default();
+    text.push('\n');
+    print(&text);
+}
+
+/// Log lines to stderr, from `level` on; `WHARF_LOG` says otherwise (`debug`, `wharf=trace`).
+fn log(level: tracing::level_filters::LevelFilter) {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(level.into())
+        .with_env_var("WHARF_LOG")
+        .from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal())
+        .without_time()
+        .try_init()
+        .ok();
+}
+
+/// Where an override is kept, for the commands by hand.
+fn overrides(desk: &Desk) -> Result<desired::Overrides, host::Error> {
+    host::overrides::read(&desk.overrides_file())
+}

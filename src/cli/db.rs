@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The commands `db` and `config`: e-smith's verbs, its output and its statuses to the byte.
+//!
+//! Arguments become a [`Request`] once, the request is answered from the store; both stores share all
+//! of this. Other than the original, and only here: a change that was not made is never status 0
+//! (`setprop` of a record that is not there says so and answers 1), and `--no-check` before the
+//! database's name leaves out the check of the values.
+//!
+//! To add a verb: a line in [`VERBS`], then follow the compiler.
+
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+
+use bstr::{BStr, BString, ByteSlice};
+
+use crate::db::{Change, DbName, Error, Record, Records, Refusal, Store};
+
+/// Which of the two commands was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// `db NAME VERB …`
+    Db,
+    /// `config VERB …`, which is `db configuration VERB …`.
+    Config,
+}
+
+/// Judges a change before it is made: warnings, or why it must not be.
+///
+/// It is given the store to look at the record that is changed; a raw text given as a type has been
+/// taken apart ([`Change::spread`]).
+pub type Check<'a> = dyn Fn(&dyn Store, &DbName, &Change) -> Result<Vec<String>, String> + 'a;
+
+/// Statuses of the original. A usage error tells whether the database is there, by accident of errno.
+const DONE: u8 = 0;
+const FAILED: u8 = 1;
+const USAGE_WITHOUT_DATABASE: u8 = 2;
+const USAGE: u8 = 255;
+
+#[derive(Clone, Copy)]
+enum Verb {
+    Keys,
+    Print,
+    Show,
+    Get,
+    Set,
+    SetDefault,
+    Delete,
+    PrintType,
+    GetType,
+    SetType,
+    PrintProp,
+    GetProp,
+    SetProp,
+    DelProp,
+}
+
+const VERBS: &[(&str, Verb, &str)] = &[
+    ("keys", Verb::Keys, ""),
+    ("print", Verb::Print, " [key]"),
+    ("show", Verb::Show, " [key]"),
+    ("get", Verb::Get, " key"),
+    ("set", Verb::Set, " key type [prop1 val1] [prop2 val2] ..."),
+    ("setdefault", Verb::SetDefault, " key type [prop1 val1] [prop2 val2] ..."),
+    ("delete", Verb::Delete, " key"),
+    ("printtype", Verb::PrintType, " [key]"),
+    ("gettype", Verb::GetType, " key"),
+    ("settype", Verb::SetType, " key type"),
+    ("printprop", Verb::PrintProp, " key [prop1] [prop2] ..."),
+    ("getprop", Verb::GetProp, " key prop"),
+    ("setprop", Verb::SetProp, " key prop1 val1 [prop2 val2] ..."),
+    ("delprop", Verb::DelProp, " key prop1 [prop2] ..."),
+];
+
+/// What is asked for, its arguments complete.
+enum Request {
+    Read(Query),
+    Write(Change),
+}
+
+enum Query {
+    Keys,
+    Print(Option<BString>),
+    Show(Option<BString>),
+    PrintType(Option<BString>),
+    Get(BString),
+    GetType(BString),
+    PrintProp(BString, Vec<BString>),
+    GetProp(BString, BString),
+}
+
+/// Why there is no answer.
+enum Failure {
+    /// Nothing there, and nothing said about it.
+    Silent,
+    /// The message to print.
+    Said(String),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Said(report(&error, None))
+    }
+}
+
+/// Does what `args` (without the program's name) ask for and answers with the exit status.
+pub fn run(
+    tool: Tool,
+    args: &[OsString],
+    store: &mut dyn Store,
+    check: &Check<'_>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> u8 {
+    let mut args: Vec<&BStr> = args.iter().map(|arg| arg.as_bytes().as_bstr()).collect();
+    let unchecked = args.first().is_some_and(|first| *first == "--no-check");
+    if unchecked {
+        args.remove(0);
+    }
+    if tool == Tool::Config {
+        args.insert(0, DbName::CONFIGURATION.into());
+    }
+
+    let mut said = String::new();
+    let no_check: &Check<'_> = &|_, _, _| Ok(Vec::new());
+    let check = if unchecked { no_check } else { check };
+    let answer = answer(tool, &args, store, check, &mut said);
+    let status = match answer {
+        Ok(text) => print(out, &text, &mut said),
+        Err(status) => status,
+    };
+    // Nobody is left to be told when stderr is gone.
+    err.write_all(said.as_bytes()).unwrap_or_default();
+    status
+}
+
+/// What to print on stdout, or the status; what is for stderr goes to `said`.
+fn answer(
+    tool: Tool,
+    args: &[&BStr],
+    store: &mut dyn Store,
+    check: &Check<'_>,
+    said: &mut String,
+) -> Result<Vec<u8>, u8> {
+    let Some((name, args)) = args.split_first() else {
+        said.push_str(&all_usages(tool));
+        return Err(USAGE_WITHOUT_DATABASE);
+    };
+    let database = match DbName::try_from(name.to_str_lossy().as_ref()) {
+        Ok(database) if name.to_str().is_ok() => database,
+        Ok(_) => {
+            let _ = writeln!(said, "error: the name of a database has to be UTF-8");
+            return Err(FAILED);
+        }
+        Err(error) => {
+            said.push_str(&report(&error, None));
+            return Err(FAILED);
+        }
+    };
+
+    let verb = args.first().and_then(|given| VERBS.iter().find(|(name, ..)| given == name));
+    let Some((verb_name, verb, arguments)) = verb else {
+        said.push_str(&all_usages(tool));
+        return Err(usage_status(store, &database));
+    };
+    let Some(request) = parse(*verb, &args[1..]) else {
+        let _ = writeln!(said, "{}", usage(tool, verb_name, arguments));
+        return Err(usage_status(store, &database));
+    };
+    let answer = match &request {
+        Request::Read(query) => look_up(query, store, &database),
+        Request::Write(change) => commit(change, store, &database, check, said),
+    };
+    answer.map_err(|failure| {
+        if let Failure::Said(message) = failure {
+            said.push_str(&message);
+        }
+        FAILED
+    })
+}
+
+/// The arguments as a request; `None` when one is missing.
+///
+/// "Missing" is what Perl takes for false where the original tests so: the empty text and `0`.
+fn parse(verb: Verb, args: &[&BStr]) -> Option<Request> {
+    let text = |at: usize| args.get(at).map(|arg| (*arg).to_owned());
+    let truth = |at: usize| text(at).filter(|arg| !arg.is_empty() && arg != "0");
+    let rest = |from: usize| args.get(from..).unwrap_or_default();
+    Some(match verb {
+        Verb::Keys => Request::Read(Query::Keys),
+        Verb::Print => Request::Read(Query::Print(text(0))),
+        Verb::Show => Request::Read(Query::Show(text(0))),
+        Verb::PrintType => Request::Read(Query::PrintType(text(0))),
+        Verb::Get => Request::Read(Query::Get(truth(0)?)),
+        Verb::GetType => Request::Read(Query::GetType(truth(0)?)),
+        Verb::PrintProp => Request::Read(Query::PrintProp(truth(0)?, owned(rest(1)))),
+        Verb::GetProp => Request::Read(Query::GetProp(truth(0)?, truth(1)?)),
+        Verb::Set => {
+            Request::Write(Change::Set { key: truth(0)?, kind: text(1)?, props: pairs(rest(2))? })
+        }
+        Verb::SetDefault => Request::Write(Change::SetDefault {
+            key: truth(0)?,
+            kind: truth(1)?,
+            props: pairs(rest(2))?,
+        }),
+        Verb::SetType => Request::Write(Change::SetType { key: truth(0)?, kind: truth(1)? }),
+        Verb::SetProp => {
+            let props = pairs(rest(1)).filter(|props| !props.is_empty())?;
+            Request::Write(Change::SetProps { key: truth(0)?, props })
+        }
+        Verb::DelProp => {
+            let names = Some(owned(rest(1))).filter(|names| !names.is_empty())?;
+            Request::Write(Change::DelProps { key: truth(0)?, names })
+        }
+        Verb::Delete => Request::Write(Change::Delete { key: truth(0)? }),
+    })
+}
+
+fn owned(args: &[&BStr]) -> Vec<BString> {
+    args.iter().map(|arg| (*arg).to_owned()).collect()
+}
+
+/// Names with their values; `None` when the last value is missing.
+fn pairs(args: &[&BStr]) -> Option<Vec<(BString, BString)>> {
+    let pairs = args.chunks(2).map(|pair| match pair {
+        [name, value] => Some(((*name).to_owned(), (*value).to_owned())),
+        _ => None,
+    });
+    pairs.collect()
+}
+
+fn look_up(query: &Query, store: &dyn Store, database: &DbName) -> Result<Vec<u8>, Failure> {
+    let record = |key: &BString| store.record(database, key.as_bstr());
+    let existing = |key: &BString| record(key)?.ok_or(Failure::Silent);
+    match query {
+        Query::Keys => {
+            let records = some(store.read(database)?)?;
+            Ok(records.keys().flat_map(|key| [key.as_bytes(), b"\n"].concat()).collect())
+        }
+        Query::Print(key) => list(key.as_ref(), store, database, print_record),
+        Query::Show(key) => list(key.as_ref(), store, database, show_record),
+        Query::PrintType(key) => list(key.as_ref(), store, database, print_type),
+        Query::Get(key) => Ok(line(&existing(key)?.decoded())),
+        Query::GetType(key) => match defined_type(&existing(key)?) {
+            Some(kind) => Ok(line(&kind)),
+            None => Err(Failure::Silent),
+        },
+        Query::PrintProp(key, names) if names.is_empty() => {
+            let record = existing(key)?;
+            let mut text = Vec::new();
+            for (name, value) in record.properties() {
+                assignment(&mut text, "", &name, &value);
+            }
+            if text.is_empty() { Err(Failure::Silent) } else { Ok(text) }
+        }
+        Query::PrintProp(key, names) => {
+            let mut text = Vec::new();
+            if let Some(record) = record(key)? {
+                for name in names {
+                    if let Some(value) = record.get(name) {
+                        assignment(&mut text, "", name.as_bstr(), &value);
+                    }
+                }
+            }
+            Ok(text)
+        }
+        Query::GetProp(key, name) => {
+            existing(key)?.get(name).map(|value| line(&value)).ok_or(Failure::Silent)
+        }
+    }
+}
+
+/// The records, if there are any.
+fn some(records: Records) -> Result<Records, Failure> {
+    if records.is_empty() { Err(Failure::Silent) } else { Ok(records) }
+}
+
+/// `one` of the record of `key`, or of each record.
+///
+/// The key is printed as it was given, blanks around it included; the original does so.
+fn list(
+    key: Option<&BString>,
+    store: &dyn Store,
+    database: &DbName,
+    one: fn(&mut Vec<u8>, &BStr, Option<&Record>),
+) -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    if let Some(key) = key {
+        let record = store.record(database, key.as_bstr())?.ok_or(Failure::Silent)?;
+        one(&mut text, key.as_bstr(), Some(&record));
+        return Ok(text);
+    }
+    let records = some(store.read(database)?)?;
+    for key in records.keys() {
+        // Not the record beside the key: a key with blanks around it in the file is looked up
+        // without them, and so is listed but never found.
+        one(&mut text, key, records.get(key));
+    }
+    Ok(text)
+}
+
+fn print_record(text: &mut Vec<u8>, key: &BStr, record: Option<&Record>) {
+    let value = record.map(Record::decoded).unwrap_or_default();
+    assignment(text, "", key, &value);
+}
+
+fn print_type(text: &mut Vec<u8>, key: &BStr, record: Option<&Record>) {
+    let kind = record.and_then(defined_type).unwrap_or_default();
+    assignment(text, "", key, &kind);
+}
+
+fn show_record(text: &mut Vec<u8>, key: &BStr, record: Option<&Record>) {
+    let kind = record.and_then(defined_type);
+    assignment(text, "", key, kind.as_deref().unwrap_or_default());
+    if let (Some(record), Some(_)) = (record, kind) {
+        for (name, value) in record.properties() {
+            assignment(text, "    ", &name, &value);
+        }
+    }
+}
+
+/// The type as it is shown; an empty one before properties counts as none, as in the original.
+fn defined_type(record: &Record) -> Option<Cow<'_, BStr>> {
+    if record.text().starts_with(b"|") { None } else { Some(record.decoded_kind()) }
+}
+
+fn assignment(text: &mut Vec<u8>, indent: &str, name: &BStr, value: &BStr) {
+    text.extend_from_slice(indent.as_bytes());
+    text.extend_from_slice(name);
+    text.push(b'=');
+    text.extend_from_slice(value);
+    text.push(b'\n');
+}
+
+fn line(text: &BStr) -> Vec<u8> {
+    [text.as_bytes(), b"\n"].concat()
+}
+
+fn commit(
+    change: &Change,
+    store: &mut dyn Store,
+    database: &DbName,
+    check: &Check<'_>,
+    said: &mut String,
+) -> Result<Vec<u8>, Failure> {
+    match change {
+        // What exists stays as it is, and so is not judged by what it might have become.
+        Change::SetDefault { key, .. } if store.record(database, key.as_bstr())?.is_some() => {
+            return Ok(Vec::new());
+        }
+        Change::Set { .. }
+        | Change::SetDefault { .. }
+        | Change::SetType { .. }
+        | Change::SetProps { .. } => {
+            let warnings = check(&*store, database, &change.spread())
+                .map_err(|reason| Failure::Said(format!("error: {}\n", reason.trim_end())))?;
+            for warning in warnings {
+                let _ = writeln!(said, "warning: {}", warning.trim_end());
+            }
+        }
+        Change::DelProps { .. } | Change::Delete { .. } => {}
+    }
+    match store.commit(database, change) {
+        Ok(_) => {}
+        Err(error) => return Err(explain(error, change, database)),
+    }
+    if lacks_type(change) {
+        let _ = writeln!(said, "warning: record '{}' has properties but no type", change.key());
+    }
+    Ok(Vec::new())
+}
+
+/// Whether the record will have properties under an empty type.
+fn lacks_type(change: &Change) -> bool {
+    match change {
+        Change::Set { kind, props, .. } | Change::SetDefault { kind, props, .. } => {
+            let kind = kind.trim_ascii();
+            kind.starts_with(b"|") || (kind.is_empty() && !props.is_empty())
+        }
+        Change::SetType { .. }
+        | Change::SetProps { .. }
+        | Change::DelProps { .. }
+        | Change::Delete { .. } => false,
+    }
+}
+
+fn explain(error: Error, change: &Change, database: &DbName) -> Failure {
+    let is_missing = matches!(&error, Error::Refused { source: Refusal::Missing, .. });
+    match change {
+        // The original says nothing here, and its status says it all.
+        Change::Delete { .. } | Change::SetType { .. } if is_missing => Failure::Silent,
+        Change::SetProps { key, .. } if is_missing => {
+            let hint = format!("db {database} set {key} TYPE makes the record");
+            Failure::Said(report(&error, Some(&hint)))
+        }
+        Change::Set { .. }
+        | Change::SetDefault { .. }
+        | Change::SetType { .. }
+        | Change::SetProps { .. }
+        | Change::DelProps { .. }
+        | Change::Delete { .. } => error.into(),
+    }
+}
+
+fn usage(tool: Tool, verb: &str, arguments: &str) -> String {
+    match tool {
+        Tool::Db => format!("db dbfile {verb}{arguments}"),
+        Tool::Config => format!("usage: config {verb}{arguments}"),
+    }
+}
+
+fn all_usages(tool: Tool) -> String {
+    let mut text = "usage:\n".to_owned();
+    for (verb, _, arguments) in VERBS {
+        let program = match tool {
+            Tool::Db => "db dbfile",
+            Tool::Config => "config",
+        };
+        let _ = writeln!(text, "    {program} {verb}{arguments}");
+    }
+    text
+}
+
+fn usage_status(store: &dyn Store, database: &DbName) -> u8 {
+    match store.exists(database) {
+        Ok(false) => USAGE_WITHOUT_DATABASE,
+        Ok(true) | Err(_) => USAGE,
+    }
+}
+
+/// Prints the answer. Who reads only the first lines of it has no error.
+fn print(out: &mut dyn Write, text: &[u8], said: &mut String) -> u8 {
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let _ = writeln!(said, "error: cannot write the answer\n  because: {error}");
+            FAILED
+        }
+        Ok(()) | Err(_) => DONE,
+    }
+}
+
+/// `error` and every cause below it, one a line, and the hint last.
+fn report(error: &dyn std::error::Error, hint: Option<&str>) -> String {
+    let mut text = format!("error: {error}\n");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = writeln!(text, "  because: {error}");
+        cause = error.source();
+    }
+    if let Some(hint) = hint {
+        let _ = writeln!(text, "  hint: {hint}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! `wharf start`, `stop` and `restart`: by hand, against the record if need be, until the next boot.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use bstr::BStr;
+
+use crate::cli::{Desk, Exit, Output, apply, complain, complain_text, overrides};
+use crate::db::value::{self, ContainerName};
+use crate::db::{DbName, Records};
+use crate::desired::{Override, Overrides, Props};
+use crate::host;
+use crate::reconcile::Wish;
+
+/// Starts `name`, and first what it links to.
+pub(super) fn start(root: &Path, name: &str) -> Exit {
+    change(root, name, &Wish::default(), |overrides, records, name| {
+        for needed in with_links(records, name) {
+            overrides.remove(needed.as_str());
+            if !is_enabled(records, &needed) {
+                overrides.insert(needed.to_string(), Override::Start);
+            }
+        }
+    })
+}
+
+/// Stops `name`; containers that link to it are left alone.
+pub(super) fn stop(root: &Path, name: &str) -> Exit {
+    change(root, name, &Wish::default(), |overrides, records, name| {
+        overrides.remove(name.as_str());
+        if is_enabled(records, name) {
+            overrides.insert(name.to_string(), Override::Stop);
+        }
+    })
+}
+
+/// Restarts `name`; one that was stopped by hand runs again.
+pub(super) fn restart(root: &Path, name: &str) -> Exit {
+    let wish = Wish { restart: value::container_name(name).into_iter().collect() };
+    change(root, name, &wish, |overrides, records, name| {
+        for needed in with_links(records, name) {
+            if overrides.get(needed.as_str()) == Some(&Override::Stop) {
+                overrides.remove(needed.as_str());
+            }
+        }
+        if !is_enabled(records, name) {
+            overrides.insert(name.to_string(), Override::Start);
+        }
+    })
+}
+
+/// Changes the overrides of `name` and makes a pass.
+fn change(
+    root: &Path,
+    name: &str,
+    wish: &Wish,
+    change: impl Fn(&mut Overrides, &Records, &ContainerName),
+) -> Exit {
+    let Some(desk) = Desk::open(root) else { return Exit::Failed };
+    let records = match containers(&desk) {
+        Ok(records) => records,
+        Err(error) => {
+            complain(&error, None);
+            return Exit::Failed;
+        }
+    };
+    let Some(record) = value::container_name(name).ok().filter(|_| records.get(name).is_some())
+    else {
+        complain_text(&format!(
+            "there is no record '{name}' in docker_containers\n  hint: db docker_containers keys"
+        ));
+        return Exit::Failed;
+    };
+    let done = overrides(&desk).and_then(|mut overrides| {
+        change(&mut overrides, &records, &record);
+        host::overrides::write(&desk.overrides_file(), &overrides)
+    });
+    if let Err(error) = done {
+        complain(&error, error.remedy().as_deref());
+        return Exit::Failed;
+    }
+    apply(root, Output { json: false }, wish)
+}
+
+fn containers(desk: &Desk) -> Result<Records, crate::db::Error> {
+    let name = DbName::try_from(DbName::CONTAINERS).map_err(|bad| crate::db::Error::Foreign {
+        path: DbName::CONTAINERS.into(),
+        found: bad.to_string(),
+    })?;
+    crate::db::open(&desk.store)?.read(&name)
+}
+
+fn is_enabled(records: &Records, name: &ContainerName) -> bool {
+    records
+        .get(BStr::new(name.as_str()))
+        .is_some_and(|record| Props::of(record).get("status") == Some("enabled"))
+}
+
+/// `name` and everything it needs, by its links and theirs.
+fn with_links(records: &Records, name: &ContainerName) -> BTreeSet<ContainerName> {
+    let mut found = BTreeSet::new();
+    let mut todo = vec![name.clone()];
+    while let Some(next) = todo.pop() {
+        let links = records
+            .get(BStr::new(next.as_str()))
+            .and_then(|record| value::links(Props::of(record).get("Interlinked")?).ok())
+            .unwrap_or_default();
+        if found.insert(next) {
+            todo.extend(links.into_iter().map(|link| link.target));
+        }
+    }
+    found
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! `wharfd`: the daemon in the foreground, as systemd wants it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::mpsc;
+use tracing::level_filters::LevelFilter;
+
+use crate::cli::{Desk, Exit, block_on, complain, log};
+use crate::daemon::{self, Pace, trigger};
+
+/// Triggers that may wait; more than that are one pass anyway.
+const QUEUE: usize = 64;
+
+/// Runs until SIGTERM or SIGINT.
+pub(super) fn serve(root: &Path) -> Exit {
+    let Some(desk) = Desk::open(root) else { return Exit::Failed };
+    log(LevelFilter::INFO);
+    let watched = desk.engine();
+    let lock = desk.lock_file();
+    let Some((cx, settings)) = desk.context() else { return Exit::Failed };
+    let pace = Pace { interval: settings.interval, lock, lock_timeout: settings.lock_timeout };
+    let stop = Arc::new(AtomicBool::new(false));
+    // At once, also while a pass is under way: it then ends after the step in hand.
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stop)).ok();
+    let work = async {
+        let (sender, mut receiver) = mpsc::channel(QUEUE);
+        if let Err(error) = trigger::signals(sender.clone()) {
+            complain(&error, None);
+            return Exit::Failed;
+        }
+        if let Ok(engine) = watched {
+            trigger::watch(engine, sender);
+        }
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "wharfd begins");
+        daemon::run(&cx, &pace, &mut receiver, &stop).await;
+        Exit::Done
+    };
+    block_on(work).unwrap_or(Exit::Failed)
+}

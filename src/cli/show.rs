@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The report as text. Pure.
+
+use std::fmt::Write as _;
+
+use crate::reconcile::Report;
+use crate::reconcile::report::{PlanLine, Row};
+
+/// What a pass would do.
+pub(super) fn plan(report: &Report) -> String {
+    let mut text = String::new();
+    for assignment in &report.assigned {
+        line(
+            &mut text,
+            &format!("give record {} the address {}", assignment.record, assignment.address),
+        );
+    }
+    for step in &report.plan {
+        line(&mut text, &planned(step));
+    }
+    holds(&mut text, report);
+    for notice in &report.notices {
+        line(&mut text, &format!("note: {notice}"));
+    }
+    let steps = report.plan.len();
+    let all = if steps == 0 {
+        "Nothing to do.".to_owned()
+    } else {
+        format!("{steps} to do, nothing was changed.")
+    };
+    line(&mut text, &all);
+    text
+}
+
+pub(super) fn line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
+}
+
+fn planned(step: &PlanLine) -> String {
+    format!("{}: {}", step.text, step.reason)
+}
+
+fn holds(text: &mut String, report: &Report) {
+    for (name, why) in &report.held {
+        line(text, &format!("hold {name}: {why}"));
+    }
+}
+
+/// What a pass has done.
+pub(super) fn applied(report: &Report) -> String {
+    let mut text = String::new();
+    for assignment in &report.assigned {
+        line(
+            &mut text,
+            &format!("gave record {} the address {}", assignment.record, assignment.address),
+        );
+    }
+    for step in &report.done {
+        line(&mut text, &format!("done: {step}"));
+    }
+    for step in &report.blocked {
+        line(&mut text, &format!("not tried: {step}"));
+    }
+    holds(&mut text, report);
+    let (done, failed) = (report.done.len(), report.failed.len());
+    let all = match (done, failed) {
+        (0, 0) => "Nothing to do.".to_owned(),
+        (_, 0) => format!("{done} done."),
+        _ => format!("{done} done, {failed} failed, {} left.", report.remaining.len()),
+    };
+    line(&mut text, &all);
+    text
+}
+
+/// Each record and its container, then what is foreign, then the host.
+pub(super) fn status(report: &Report) -> String {
+    let mut rows = vec![
+        ["RECORD", "WANTED", "STATE", "HEALTH", "ADDRESS", "PORTS", "EXPOSURE", "LINK", "ROUTE"]
+            .map(str::to_owned),
+    ];
+    rows.extend(report.containers.iter().map(cells));
+    let mut text = table(&rows);
+    for foreign in &report.foreign {
+        let ports = if foreign.ports.is_empty() {
+            String::new()
+        } else {
+            format!(", {}", foreign.ports.join(" "))
+        };
+        line(
+            &mut text,
+            &format!("foreign: {} ({}, {}{ports})", foreign.name, foreign.image, foreign.status),
+        );
+    }
+    let bridge = report.host.bridge.as_deref().unwrap_or("none");
+    let forwarding = if report.host.forwarding { "on" } else { "off" };
+    let local = report.host.local_networks.join(" ");
+    line(
+        &mut text,
+        &format!(
+            "host: bridge {bridge}, forwarding {forwarding}, guard {}, local networks {local}",
+            report.host.guard
+        ),
+    );
+    holds(&mut text, report);
+    for notice in &report.notices {
+        line(&mut text, &format!("note: {notice}"));
+    }
+    if report.remaining.is_empty() {
+        line(&mut text, "As desired.");
+    } else {
+        for step in &report.remaining {
+            line(&mut text, &format!("to do: {}", planned(step)));
+        }
+    }
+    text
+}
+
+fn cells(row: &Row) -> [String; 9] {
+    let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    [
+        row.record.clone(),
+        row.wanted.clone(),
+        row.state.clone(),
+        or_dash(row.health.unwrap_or_default().to_owned()),
+        or_dash(row.address.clone().unwrap_or_default()),
+        or_dash(row.ports.join(" ")),
+        or_dash(row.exposure.unwrap_or_default().to_owned()),
+        or_dash(row.links.join(" ")),
+        or_dash(row.routes.join(" ")),
+    ]
+}
+
+/// Columns as wide as their widest cell, two blanks between, none at the end of a line.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0_usize; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let mut shown = String::new();
+        for (width, cell) in widths.iter().zip(row) {
+            // Writing to a String cannot fail.
+            write!(shown, "{cell:<width$}  ").ok();
+        }
+        line(&mut text, shown.trim_end());
+    }
+    text
+}
+
+/// Everything that is wrong, each with its causes and what would mend it.
+pub(super) fn faults(report: &Report) -> String {
+    let mut text = String::new();
+    for rejection in &report.rejected {
+        let mut head = format!("error: {} record '{}'", rejection.database, rejection.key);
+        if let Some(property) = &rejection.property {
+            head.push_str(", property ");
+            head.push_str(property);
+        }
+        if let Some(value) = &rejection.value {
+            head.push_str(" '");
+            head.push_str(value);
+            head.push('\'');
+        }
+        line(&mut text, &head);
+        line(&mut text, &format!("  because: {}", rejection.wrong));
+        if let Some(remedy) = &rejection.remedy {
+            line(&mut text, &format!("  hint: {remedy}"));
+        }
+    }
+    for failure in &report.failed {
+        let record = failure.record.as_deref().map(|record| format!(" (record '{record}')"));
+        line(&mut text, &format!("error: {}{}", failure.step, record.unwrap_or_default()));
+        for cause in &failure.because {
+            line(&mut text, &format!("  because: {cause}"));
+        }
+        if let Some(remedy) = &failure.remedy {
+            line(&mut text, &format!("  hint: {remedy}"));
+        }
+    }
+    text
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The owner task: merges triggers and runs passes.
+//!
+//! A trigger only says "look now"; none carries state, so none can be lost, and a hundred at once
+//! make one pass or two. Containers outlive the daemon: it ends after the step in hand and leaves
+//! them running.
+
+pub mod trigger;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use crate::host::Host;
+use crate::host::lock::PassLock;
+use crate::reconcile::{self, Context, Mode, Report, Wish};
+
+pub use trigger::{Backoff, Trigger};
+
+/// What the daemon needs beside the context of a pass.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// Between two passes when nothing happens.
+    pub interval: Duration,
+    /// File of the lock.
+    pub lock: std::path::PathBuf,
+    /// How long to wait for the pass of another process.
+    pub lock_timeout: Duration,
+}
+
+/// Time in which triggers that follow each other become one pass.
+const MERGE: Duration = Duration::from_millis(100);
+
+/// Between the pass that the end of a container asks for and the next one.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+
+/// Until the next pass after one that left something undone, at first; it doubles up to the interval.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Runs passes until [`Trigger::Stop`] comes or every sender of triggers is gone.
+pub async fn run<H: Host>(
+    cx: &Context<H>,
+    pace: &Pace,
+    triggers: &mut mpsc::Receiver<Trigger>,
+    stop: &Arc<AtomicBool>,
+) {
+    let mut backoff = Backoff::default();
+    let mut retry = RETRY;
+    let mut last: Option<Report> = None;
+    let mut due = Instant::now();
+    let mut cause = Trigger::Start;
+    loop {
+        let came = tokio::select! {
+            came = triggers.recv() => came.unwrap_or(Trigger::Stop),
+            () = sleep_until(due) => {
+                let undone = one_pass(cx, pace, &cause, stop, &mut last).await;
+                let wait = if undone { retry.min(pace.interval) } else { pace.interval };
+                retry = if undone { (retry * 2).min(pace.interval) } else { RETRY };
+                // The engine tells of an end before its list shows it: look twice.
+                let wait = if matches!(cause, Trigger::Died(_)) { wait.min(SECOND_LOOK) } else { wait };
+                due = Instant::now() + wait;
+                cause = Trigger::Timer;
+                continue;
+            }
+        };
+        match &came {
+            Trigger::Stop => break,
+            Trigger::Tell => tell(last.as_ref()),
+            Trigger::Died(record) => {
+                let delay = backoff.after_death(record, Instant::now());
+                if delay > MERGE {
+                    tracing::warn!(record, again_in = ?delay, "container ends again and again");
+                }
+                due = due.min(Instant::now() + delay);
+                cause = came;
+            }
+            Trigger::Start | Trigger::Signal | Trigger::Timer | Trigger::Engine => {
+                due = due.min(Instant::now() + MERGE);
+                cause = came;
+            }
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    tracing::info!("stopping; containers go on running");
+}
+
+/// One pass under the lock; whether something was left undone.
+async fn one_pass<H: Host>(
+    cx: &Context<H>,
+    pace: &Pace,
+    cause: &Trigger,
+    stop: &AtomicBool,
+    last: &mut Option<Report>,
+) -> bool {
+    let begun = Instant::now();
+    let _lock = match PassLock::take(&pace.lock, pace.lock_timeout).await {
+        Ok(lock) => lock,
+        Err(error) => {
+            tracing::warn!(%cause, error = full(&error), "no pass");
+            return true;
+        }
+    };
+    match reconcile::pass(cx, Mode::Apply, &Wish::default(), stop).await {
+        Ok(report) => {
+            let took = format!("{:.2}s", begun.elapsed().as_secs_f64());
+            let news = last.as_ref().is_none_or(|last| last.rejected != report.rejected);
+            if news {
+                for rejection in &report.rejected {
+                    tracing::warn!(record = rejection.key, "record rejected: {rejection}");
+                }
+            }
+            let (done, failed) = (report.done.len(), report.failed.len());
+            if done + failed > 0 {
+                tracing::info!(%cause, done, failed, rejected = report.rejected.len(), took, "pass done");
+            } else {
+                tracing::debug!(%cause, took, "pass done: nothing to do");
+            }
+            let undone = failed > 0 || !report.remaining.is_empty();
+            *last = Some(report);
+            undone
+        }
+        Err(error) => {
+            tracing::error!(%cause, error = full(&error), "no pass");
+            true
+        }
+    }
+}
+
+/// An error with its causes on one line.
+fn full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// The last report, into the log.
+fn tell(last: Option<&Report>) {
+    let Some(report) = last else {
+        tracing::info!("no pass yet");
+        return;
+    };
+    for row in &report.containers {
+        tracing::info!(
+            record = row.record,
+            wanted = row.wanted,
+            state = row.state,
+            held = row.held.as_deref().unwrap_or("-"),
+            "container"
+        );
+    }
+    tracing::info!(
+        as_desired = report.is_as_desired(),
+        rejected = report.rejected.len(),
+        remaining = report.remaining.len(),
+        guard = report.host.guard,
+        "last pass"
+    );
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What makes the daemon look: signals, and what the engine reports.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook_tokio::Signals;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use crate::host::engine::Engine;
+
+/// A reason to look now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// The daemon has begun.
+    Start,
+    /// The interval is over.
+    Timer,
+    /// SIGHUP.
+    Signal,
+    /// The container of this record has ended.
+    Died(String),
+    /// The engine answers (again); what happened meanwhile is not known.
+    Engine,
+    /// SIGUSR1: say how things are.
+    Tell,
+    /// SIGTERM or SIGINT.
+    Stop,
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start => f.write_str("start"),
+            Self::Timer => f.write_str("timer"),
+            Self::Signal => f.write_str("signal"),
+            Self::Died(record) => write!(f, "container {record} ended"),
+            Self::Engine => f.write_str("engine"),
+            Self::Tell => f.write_str("tell"),
+            Self::Stop => f.write_str("stop"),
+        }
+    }
+}
+
+/// Between two tries to watch an engine that does not answer.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Turns signals into triggers, for as long as somebody takes them.
+///
+/// # Errors
+///
+/// The signals cannot be caught.
+pub fn signals(triggers: mpsc::Sender<Trigger>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGHUP, SIGTERM, SIGINT, SIGUSR1])?;
+    tokio::spawn(async move {
+        while let Some(signal) = signals.next().await {
+            let trigger = match signal {
+                SIGHUP => Trigger::Signal,
+                SIGUSR1 => Trigger::Tell,
+                _ => Trigger::Stop,
+            };
+            if triggers.send(trigger).await.is_err() {
+                break;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Turns the ends of our containers into triggers, and watches again when the engine comes back.
+pub fn watch(engine: Engine, triggers: mpsc::Sender<Trigger>) {
+    tokio::spawn(async move {
+        let mut first = true;
+        loop {
+            {
+                let mut deaths = std::pin::pin!(engine.deaths());
+                while let Some(Ok(record)) = deaths.next().await {
+                    if triggers.send(Trigger::Died(record)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            // The stream ends when the engine does; at first it may not be there yet.
+            sleep(AGAIN).await;
+            let is_back = engine.answers().await;
+            if is_back && !first && triggers.send(Trigger::Engine).await.is_err() {
+                return;
+            }
+            first = false;
+            if triggers.is_closed() {
+                return;
+            }
+        }
+    });
+}
+
+/// How long to wait before a container that ends again and again is started again.
+#[derive(Debug, Default)]
+pub struct Backoff(BTreeMap<String, (u32, Instant)>);
+
+/// After this long without an end, a container counts as well.
+const WELL: Duration = Duration::from_secs(600);
+
+/// The longest wait: the kubelet's cap is five minutes, an appliance has somebody waiting.
+const CAP: Duration = Duration::from_secs(60);
+
+impl Backoff {
+    /// Until `record` should be started again after its end at `now`: at once, then 1, 2, 4 ... 60 s.
+    pub fn after_death(&mut self, record: &str, now: Instant) -> Duration {
+        let (count, last) = self.0.entry(record.to_owned()).or_insert((0, now));
+        if now.duration_since(*last) > WELL {
+            *count = 0;
+        }
+        *count += 1;
+        *last = now;
+        match *count {
+            1 => Duration::from_millis(100),
+            n => CAP.min(Duration::from_secs(1_u64 << (n - 2).min(6))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_that_ends_again_waits_longer_up_to_a_cap() {
+        let mut backoff = Backoff::default();
+        let now = Instant::now();
+        let waits: Vec<u128> =
+            (0..9).map(|_| backoff.after_death("wiki", now).as_millis()).collect();
+        assert_eq!(waits, [100, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]);
+        assert_eq!(backoff.after_death("other", now).as_millis(), 100);
+        let later = now + WELL + Duration::from_secs(1);
+        assert_eq!(backoff.after_death("wiki", later).as_millis(), 100);
+    }
+}
