@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Who reaches whom: from the LAN, from the Internet, from container to container.
+//!
+//! Every "closed" stands beside an "open" of the same port from another side, so that a container
+//! that does not serve at all cannot pass for one that is well guarded.
+
+use super::{apply, closed, set, setprop, street, until_page, web};
+use crate::lab::{DB_TEXT, HOST_LAN, HOST_WAN, Lab, WEB_TEXT};
+
+#[test]
+fn a_private_port_is_open_to_the_lan_and_closed_to_the_internet() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access private", web("shop", 8080)));
+    apply(&lab);
+
+    until_page(WEB_TEXT, || lab.lan_get(&format!("http://{HOST_LAN}:8080/")));
+    until_page(WEB_TEXT, || lab.host_get("http://localhost:8080/"));
+    assert!(closed(&lab.wan_get(&format!("http://{HOST_WAN}:8080/"))));
+    // The LAN's address of the host is no secret, and the Internet client routes by the host.
+    assert!(closed(&lab.wan_get(&format!("http://{HOST_LAN}:8080/"))));
+}
+
+#[test]
+fn a_record_without_access_is_private() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &web("shop", 8080));
+    apply(&lab);
+
+    until_page(WEB_TEXT, || lab.lan_get(&format!("http://{HOST_LAN}:8080/")));
+    assert!(closed(&lab.wan_get(&format!("http://{HOST_WAN}:8080/"))));
+}
+
+#[test]
+fn a_public_port_is_open_to_the_internet_and_changing_it_touches_no_container() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access public", web("shop", 8080)));
+    apply(&lab);
+    let id = lab.id("shop");
+    until_page(WEB_TEXT, || lab.wan_get(&format!("http://{HOST_WAN}:8080/")));
+    until_page(WEB_TEXT, || lab.lan_get(&format!("http://{HOST_LAN}:8080/")));
+
+    setprop(&lab, "shop access private");
+    apply(&lab);
+
+    assert!(closed(&lab.wan_get(&format!("http://{HOST_WAN}:8080/"))));
+    until_page(WEB_TEXT, || lab.lan_get(&format!("http://{HOST_LAN}:8080/")));
+    assert_eq!(lab.id("shop"), id);
+}
+
+#[test]
+fn a_localhost_port_is_open_to_this_host_only() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access localhost", web("shop", 8080)));
+    apply(&lab);
+
+    until_page(WEB_TEXT, || lab.host_get("http://127.0.0.1:8080/"));
+    assert!(closed(&lab.lan_get(&format!("http://{HOST_LAN}:8080/"))));
+    assert!(closed(&lab.wan_get(&format!("http://{HOST_WAN}:8080/"))));
+}
+
+#[test]
+fn a_container_address_is_reached_by_the_host_and_by_nobody_outside() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access public", web("shop", 8080)));
+    apply(&lab);
+    let url = format!("http://{}/", lab.address("shop"));
+
+    until_page(WEB_TEXT, || lab.host_get(&url));
+    assert!(closed(&lab.lan_get(&url)));
+    assert!(closed(&lab.wan_get(&url)));
+}
+
+#[test]
+fn a_linked_container_reaches_the_other_by_alias_and_an_unlinked_one_does_not() {
+    let Some(lab) = Lab::new() else { return };
+    street(&lab);
+    set(
+        &lab,
+        "stranger service status enabled Image demo-web TCPPort 80 PortMapping custom PortMappingPorts 8082:80",
+    );
+    apply(&lab);
+    let (mysql, wordpress) = (lab.address("mysql"), lab.address("wordpress"));
+
+    assert_eq!(lab.read_from("wordpress", "db", 3306).trim_end(), DB_TEXT);
+    assert_eq!(lab.read_from("wordpress", &mysql, 3306).trim_end(), DB_TEXT);
+    assert_eq!(lab.read_from("stranger", "db", 3306), "");
+    assert_eq!(lab.read_from("stranger", "mysql", 3306), "");
+    assert_eq!(lab.read_from("stranger", &mysql, 3306), "");
+    // A link has a direction: the database has no business with the web server.
+    until_page(WEB_TEXT, || lab.host_get(&format!("http://{wordpress}/")));
+    assert_eq!(page_in(&lab, "mysql", &format!("http://{wordpress}/")), "");
+}
+
+#[test]
+fn a_published_port_of_the_host_is_no_way_round_a_missing_link() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access private", web("shop", 8080)));
+    set(&lab, "stranger service status enabled Image demo-db TCPPort 3306 PortMapping none");
+    apply(&lab);
+    until_page(WEB_TEXT, || lab.lan_get(&format!("http://{HOST_LAN}:8080/")));
+
+    for host in [HOST_LAN, HOST_WAN, "10.0.3.1", "172.31.250.1"] {
+        assert_eq!(page_in(&lab, "stranger", &format!("http://{host}:8080/")), "", "by {host}");
+    }
+}
+
+#[test]
+fn a_new_link_opens_the_way_and_its_end_closes_it() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, "mysql service status enabled Image demo-db TCPPort 3306");
+    set(&lab, "client service status enabled Image demo-db TCPPort 3307 Interlinked mysql:db");
+    apply(&lab);
+    let mysql = lab.address("mysql");
+    assert_eq!(lab.read_from("client", &mysql, 3306).trim_end(), DB_TEXT);
+
+    lab.db(&["docker_containers", "delprop", "client", "Interlinked"]);
+    apply(&lab);
+    assert_eq!(lab.read_from("client", &mysql, 3306), "");
+
+    setprop(&lab, "client Interlinked mysql:db");
+    apply(&lab);
+    assert_eq!(lab.read_from("client", "db", 3306).trim_end(), DB_TEXT);
+}
+
+#[test]
+fn forwarding_that_somebody_turned_off_is_on_after_a_pass() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access public", web("shop", 8080)));
+    apply(&lab);
+    let forwarding = || lab.host(&["cat", "/proc/sys/net/ipv4/ip_forward"]).succeeded().stdout;
+    assert_eq!(forwarding(), "1\n");
+
+    lab.host(&["sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward"]).succeeded();
+    lab.wharf(&["plan"]).ended_with(3);
+    apply(&lab);
+
+    assert_eq!(forwarding(), "1\n");
+    until_page(WEB_TEXT, || lab.wan_get(&format!("http://{HOST_WAN}:8080/")));
+}
+
+#[test]
+fn a_guard_table_that_is_gone_is_back_after_a_pass_and_no_container_is_touched() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access private", web("shop", 8080)));
+    apply(&lab);
+    let (id, address) = (lab.id("shop"), lab.address("shop"));
+    lab.nft(&["delete", "table", "inet", "wharf"]);
+    // Without the guard, what the engine does alone holds: the port is open to everybody.
+    until_page(WEB_TEXT, || lab.wan_get(&format!("http://{HOST_WAN}:8080/")));
+    lab.wharf(&["plan"]).ended_with(3);
+
+    apply(&lab);
+
+    assert!(closed(&lab.wan_get(&format!("http://{HOST_WAN}:8080/"))));
+    until_page(WEB_TEXT, || lab.lan_get(&format!("http://{HOST_LAN}:8080/")));
+    assert_eq!((lab.id("shop"), lab.address("shop")), (id, address));
+}
+
+#[test]
+fn a_rule_that_somebody_took_out_of_the_guard_is_noticed() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access private", web("shop", 8080)));
+    apply(&lab);
+    let table = lab.nft(&["list", "table", "inet", "wharf"]);
+    let chain = table
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("chain ")?.split(' ').next())
+        .unwrap_or_else(|| panic!("no chain in\n{table}"))
+        .to_owned();
+    lab.nft(&["flush", "chain", "inet", "wharf", &chain]);
+
+    lab.wharf(&["plan"]).ended_with(3);
+    apply(&lab);
+
+    assert!(closed(&lab.wan_get(&format!("http://{HOST_WAN}:8080/"))));
+    until_page(WEB_TEXT, || lab.lan_get(&format!("http://{HOST_LAN}:8080/")));
+}
+
+#[test]
+fn a_foreign_table_and_its_rules_stay_as_they_are() {
+    let Some(lab) = Lab::new() else { return };
+    lab.nft(&["add table inet mine; add chain inet mine input { type filter hook input priority 0; }; add rule inet mine input tcp dport 9 drop"]);
+    let before = lab.nft(&["list", "table", "inet", "mine"]);
+    street(&lab);
+    apply(&lab);
+    assert!(lab.runs("mysql"));
+    assert_eq!(lab.nft(&["list", "table", "inet", "mine"]), before);
+    for name in ["wordpress", "mysql"] {
+        lab.db(&["docker_containers", "delete", name]);
+    }
+    apply(&lab);
+
+    assert!(!lab.runs("mysql"));
+    assert_eq!(lab.nft(&["list", "table", "inet", "mine"]), before);
+}
+
+/// What container `from` gets from `url` within three seconds, empty when nothing.
+fn page_in(lab: &Lab, from: &str, url: &str) -> String {
+    let line = format!("timeout 3 wget -q -O - {url} 2>/dev/null");
+    lab.exec(from, &["sh", "-c", &line]).stdout
+}

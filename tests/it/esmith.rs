@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! `db` and `config` against what the original answered: the cases of `tests/esmith/db/`.
+//!
+//! A case is a line of JSON: files and commands that come before, one call, and what it printed,
+//! answered and left behind. To add a case, add a line. A case in which we differ on purpose stands in
+//! [`DIFFERENT`] with the reason, and has to differ: when it no longer does, the test says so.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use bstr::ByteSlice;
+use serde_json::Value;
+
+/// Where we differ from the original on purpose.
+const DIFFERENT: &[(&str, &str)] = &[
+    ("props/004-setprop-missing-record", "a change that was not made is never status 0"),
+    ("props/026-setprop-two-one-bad", "a '|' in a value is refused; the original splits it"),
+    ("set/029-pipe-in-value", "a '|' in a value is refused; the original splits it"),
+    ("set/030-pipe-in-value2", "a '|' in a value is refused; the original splits it"),
+    ("set/039-hash-key", "a key that would be a comment is refused; the original loses it"),
+];
+
+#[test]
+fn the_commands_answer_as_the_original_did() {
+    let tools = tempfile::tempdir().unwrap();
+    for tool in ["db", "config"] {
+        symlink(env!("CARGO_BIN_EXE_wharf"), tools.path().join(tool)).unwrap();
+    }
+    let mut seen = 0;
+    let mut wrong = Vec::new();
+    for case in cases() {
+        seen += 1;
+        let id = text(&case["id"]);
+        let differences = differences(&case, tools.path());
+        let expected = DIFFERENT.iter().find(|(different, _)| *different == id);
+        match (differences.is_empty(), expected) {
+            (true, None) | (false, Some(_)) => {}
+            (true, Some((_, reason))) => wrong.push(format!("{id}: no difference ({reason})")),
+            (false, None) => wrong.push(format!("{id}:\n    {}", differences.join("\n    "))),
+        }
+    }
+    assert!(seen >= 70, "only {seen} cases were found");
+    assert!(wrong.is_empty(), "{} of {seen} cases\n\n{}", wrong.len(), wrong.join("\n\n"));
+}
+
+fn cases() -> Vec<Value> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/esmith/db");
+    let mut files: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let texts = files.iter().map(|file| fs::read_to_string(file).unwrap());
+    texts.flat_map(|text| text.lines().map(parse).collect::<Vec<_>>()).collect()
+}
+
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line).unwrap()
+}
+
+/// Runs one case in a directory of its own and compares.
+fn differences(case: &Value, tools: &Path) -> Vec<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let files = members(&case["files"]);
+    for (name, content) in &files {
+        fs::write(directory.path().join(name), bytes(content)).unwrap();
+    }
+    for command in elements(&case["setup"]) {
+        call(tools, "db", command, directory.path());
+    }
+    let program = case["prog"].as_str().unwrap_or("db");
+    let answer = call(tools, program, &case["argv"], directory.path());
+
+    let mut wrong = Vec::new();
+    if answer.stdout != bytes(&case["stdout"]) {
+        wrong.push(format!("stdout {}", shown(&answer.stdout)));
+    }
+    let status = i64::from(answer.status.code().unwrap());
+    let is_right = match case["exit_loose"].as_bool() {
+        Some(true) => status != 0,
+        Some(false) | None => Some(status) == case["exit"].as_i64(),
+    };
+    if !is_right {
+        wrong.push(format!("status {status}, stderr {}", shown(&answer.stderr)));
+    }
+    let after = members(&case["db_after"]);
+    for (name, wanted) in &after {
+        let found = fs::read(directory.path().join(name)).ok().map(|content| body(&content));
+        if found != Some(wanted).filter(|wanted| !wanted.is_null()).map(bytes) {
+            wrong.push(format!("{name} is now {}", shown(&found.unwrap_or_default())));
+        }
+    }
+    for entry in fs::read_dir(directory.path()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !files.contains_key(&name) && !after.contains_key(&name) && name != "t" {
+            wrong.push(format!("{name} was left behind"));
+        }
+    }
+    wrong
+}
+
+fn call(tools: &Path, program: &str, argv: &Value, directory: &Path) -> Output {
+    let mut command = Command::new(tools.join(program));
+    command.args(elements(argv).map(|arg| OsString::from_vec(bytes(arg))));
+    command.env("DBPATH", directory).output().unwrap()
+}
+
+/// A file without comments and blank lines.
+fn body(content: &[u8]) -> Vec<u8> {
+    let lines = content.split_inclusive(|byte| *byte == b'\n');
+    let has_meaning = |line: &&[u8]| !matches!(line.trim_ascii().first(), None | Some(b'#'));
+    lines.filter(has_meaning).flatten().copied().collect()
+}
+
+fn members(value: &Value) -> BTreeMap<String, Value> {
+    value.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+fn elements(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+/// A string, or `{"b64": "…"}` where it is not UTF-8.
+fn bytes(value: &Value) -> Vec<u8> {
+    match value.get("b64") {
+        Some(encoded) => decode_base64(text(encoded)),
+        None => text(value).as_bytes().to_vec(),
+    }
+}
+
+fn decode_base64(encoded: &str) -> Vec<u8> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = encoded.bytes().filter(|byte| *byte != b'=');
+    let bits: Vec<u8> = digits
+        .map(|digit| u8::try_from(DIGITS.iter().position(|d| *d == digit).unwrap()).unwrap())
+        .flat_map(|value| (0..6).rev().map(move |bit| value >> bit & 1))
+        .collect();
+    bits.chunks_exact(8).map(|byte| byte.iter().fold(0, |sum, bit| sum << 1 | bit)).collect()
+}
+
+fn shown(bytes: &[u8]) -> String {
+    format!("{:?}", bytes.as_bstr())
+}

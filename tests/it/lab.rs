@@ -1,0 +1,601 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! A host with a LAN side, an Internet side and a real engine of its own, for one test.
+//!
+//! ```text
+//!   NAME-lan 10.77.0.50 ── lan0 10.77.0.1 ┐
+//!                                         ├ NAME: dockerd, containerd, wharf
+//!   NAME-wan 198.51.100.50 ── wan0 198.51.100.1 ┘
+//! ```
+//!
+//! Three network namespaces, and one temporary directory with everything that wharf and the engine
+//! write. No route leads out of them. Dropping a [`Lab`], also by a panic, ends what runs in it and
+//! removes what is left of it: processes (by pid, those of its control group and those whose command
+//! line names its directory), mounts, namespaces, control groups, files.
+//!
+//! A test that cannot run must not look like one that passed: where `WHARF_REQUIRE_ENGINE` is set,
+//! as `make test` does, being unable is a failure.
+//!
+//! The engine is entered with `nsenter --net`, never with `ip netns exec`: that one mounts a new
+//! /sys, in which the control groups are hidden.
+
+mod http;
+mod process;
+mod proxy;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+pub(crate) use process::{Daemon, Ran};
+pub(crate) use proxy::Proxy;
+
+use process::{command, run};
+
+/// The host's address on the LAN side.
+pub(crate) const HOST_LAN: &str = "10.77.0.1";
+/// The host's address on the Internet side.
+pub(crate) const HOST_WAN: &str = "198.51.100.1";
+/// The client on the LAN.
+pub(crate) const LAN_CLIENT: &str = "10.77.0.50";
+/// The client on the Internet.
+pub(crate) const WAN_CLIENT: &str = "198.51.100.50";
+
+/// What the first page of a `demo-web` says.
+pub(crate) const WEB_TEXT: &str = "demo-web: it works";
+/// What a `demo-db` answers to each connection.
+pub(crate) const DB_TEXT: &str = "demo-db ready";
+
+/// What a laboratory calls; without one of them it cannot be made.
+const PROGRAMS: &[&str] =
+    &["dockerd", "containerd", "ip", "nft", "nsenter", "setpriv", "timeout", "curl", "tar"];
+
+/// How long the engine gets to answer after its start, on a busy machine.
+const ENGINE_START: Duration = Duration::from_secs(60);
+
+/// How many laboratories may exist at one time; an engine each is heavy for small machines.
+const AT_A_TIME: usize = 2;
+
+/// A page, whatever its status.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// The text.
+    pub(crate) body: String,
+}
+
+/// A host with two sides and an engine.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    /// Name of the host's namespace and of its control group.
+    name: String,
+    /// Everything this laboratory writes.
+    dir: PathBuf,
+    containerd: Option<Child>,
+    engine: Option<Child>,
+    /// Given back after everything else is gone.
+    _slot: Slot,
+}
+
+impl Lab {
+    /// Makes the host, starts its engine and imports the images `demo-web` and `demo-db`; none, with
+    /// the reason printed, where that cannot be done.
+    pub(crate) fn new() -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            return unavailable("a laboratory needs root");
+        }
+        if let Some(program) = PROGRAMS.iter().find(|program| process::find(program).is_none()) {
+            return unavailable(&format!("{program} is not installed; tests/setup.sh installs it"));
+        }
+
+        let slot = Slot::take();
+        let mut lab = Self::with_networks(slot);
+        lab.start_containerd();
+        lab.start_engine();
+        lab.import("demo-web", "CMD [\"/bin/demo-web\"]");
+        lab.import("demo-db", "CMD [\"/bin/demo-db\"]");
+        Some(lab)
+    }
+
+    fn with_networks(slot: Slot) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("wh-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        // Short, because the path of a socket has at most 107 bytes.
+        let dir = tempfile::Builder::new().prefix(&format!("{name}.")).tempdir().unwrap().keep();
+        let lab = Self { name, dir, containerd: None, engine: None, _slot: slot };
+
+        let [host, lan, wan] = lab.namespaces();
+        for namespace in [&host, &lan, &wan] {
+            run(command("ip").args(["netns", "add", namespace]), 10).succeeded();
+        }
+        let batch = |namespace: &str, lines: &str| {
+            let file = lab.dir.join("ip.batch");
+            fs::write(&file, lines).unwrap();
+            run(command("ip").args(["-n", namespace, "-batch"]).arg(&file), 10).succeeded();
+        };
+        batch(
+            &host,
+            &format!(
+                "link set lo up\n\
+                 link add lan0 type veth peer name eth0 netns {lan}\n\
+                 link add wan0 type veth peer name eth0 netns {wan}\n\
+                 addr add {HOST_LAN}/24 dev lan0\n\
+                 addr add {HOST_WAN}/24 dev wan0\n\
+                 link set lan0 up\n\
+                 link set wan0 up\n"
+            ),
+        );
+        for (namespace, address, gateway) in
+            [(&lan, LAN_CLIENT, HOST_LAN), (&wan, WAN_CLIENT, HOST_WAN)]
+        {
+            batch(
+                namespace,
+                &format!(
+                    "link set lo up\n\
+                     addr add {address}/24 dev eth0\n\
+                     link set eth0 up\n\
+                     route add default via {gateway}\n"
+                ),
+            );
+        }
+        fs::create_dir(lab.root()).unwrap();
+        lab
+    }
+
+    /// Namespaces of the host, the LAN client and the Internet client.
+    fn namespaces(&self) -> [String; 3] {
+        [self.name.clone(), format!("{}-lan", self.name), format!("{}-wan", self.name)]
+    }
+
+    /// The directory that wharf takes for `/`.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.dir.join("root")
+    }
+
+    /// The engine's socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.join("docker.sock")
+    }
+
+    /// `DOCKER_HOST` for the engine's socket.
+    pub(crate) fn docker_host(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// A new path in the laboratory's directory, gone with it.
+    pub(crate) fn scratch(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    // ---- programs
+
+    /// `program`, to be run on the host.
+    fn on_host(&self, program: impl AsRef<Path>) -> Command {
+        within(&self.name, program)
+    }
+
+    /// Runs `argv` on the host.
+    pub(crate) fn host(&self, argv: &[&str]) -> Ran {
+        run(self.on_host(argv[0]).args(&argv[1..]), 60)
+    }
+
+    /// Runs `wharf` on the host, with the laboratory's root and engine.
+    pub(crate) fn wharf(&self, args: &[&str]) -> Ran {
+        self.wharf_with(&[], args)
+    }
+
+    /// The same, with variables of the environment changed.
+    pub(crate) fn wharf_with(&self, variables: &[(&str, &str)], args: &[&str]) -> Ran {
+        let mut command = self.on_host(env!("CARGO_BIN_EXE_wharf"));
+        self.environment(&mut command);
+        command.envs(variables.iter().copied());
+        run(command.args(args), 120)
+    }
+
+    fn environment(&self, command: &mut Command) {
+        for name in ["DBPATH", "WHARF_STORE", "ESMITH_ROOT", "NOTIFY_SOCKET", "RUST_LOG"] {
+            command.env_remove(name);
+        }
+        command.env("WHARF_ROOT", self.root()).env("DOCKER_HOST", self.docker_host());
+    }
+
+    /// `wharf db ARGS`, which must succeed.
+    pub(crate) fn db(&self, args: &[&str]) -> String {
+        self.wharf(&[&["db"], args].concat()).succeeded().stdout
+    }
+
+    /// `wharf signal-event ARGS`.
+    pub(crate) fn signal_event(&self, args: &[&str]) -> Ran {
+        self.wharf(&[&["signal-event"], args].concat())
+    }
+
+    /// Starts `wharfd` on the host, with variables of the environment changed; it ends with the value
+    /// that is returned, or before.
+    pub(crate) fn spawn_wharfd(&self, variables: &[(&str, &str)]) -> Daemon {
+        let program = self.dir.join("wharfd");
+        if !program.exists() {
+            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_wharf"), &program).unwrap();
+        }
+        let mut command = self.on_host(program);
+        self.environment(&mut command);
+        command.envs(variables.iter().copied());
+        Daemon::spawn(&mut command, self.dir.join("wharfd.log"))
+    }
+
+    /// Starts `argv` on the host; it ends with the value that is returned.
+    pub(crate) fn spawn(&self, argv: &[&str]) -> Daemon {
+        let name = Path::new(argv[0]).file_name().unwrap_or_default().to_string_lossy();
+        let log = self.dir.join(format!("{name}.log"));
+        Daemon::spawn(self.on_host(argv[0]).args(&argv[1..]), log)
+    }
+
+    /// The busybox of this distribution.
+    pub(crate) fn busybox(&self) -> String {
+        let names = ["busybox", "busybox-static"];
+        let found = names.iter().find_map(|name| process::find(name));
+        found.unwrap_or_else(|| panic!("{} has no busybox", self.name)).display().to_string()
+    }
+
+    /// `nft ARGS` on the host, which must succeed.
+    pub(crate) fn nft(&self, args: &[&str]) -> String {
+        self.host(&[&["nft"], args].concat()).succeeded().stdout
+    }
+
+    // ---- the network, seen from each side
+
+    /// Fetches `url` from the LAN.
+    pub(crate) fn lan_get(&self, url: &str) -> Result<Page, String> {
+        fetch(&self.namespaces()[1], url)
+    }
+
+    /// Fetches `url` from the Internet.
+    pub(crate) fn wan_get(&self, url: &str) -> Result<Page, String> {
+        fetch(&self.namespaces()[2], url)
+    }
+
+    /// Fetches `url` from the host itself.
+    pub(crate) fn host_get(&self, url: &str) -> Result<Page, String> {
+        fetch(&self.name, url)
+    }
+
+    // ---- the engine
+
+    /// What the engine answers to `GET path`, which must be 200.
+    pub(crate) fn docker_get(&self, path: &str) -> Value {
+        let answer = self.docker("GET", path, None);
+        assert_eq!(answer.status, 200, "GET {path}: {}", answer.text());
+        answer.json()
+    }
+
+    /// What the engine answers to `method path` with a JSON body, whatever the status.
+    pub(crate) fn docker(&self, method: &str, path: &str, body: Option<&Value>) -> http::Answer {
+        let body = body.map(|body| body.to_string().into_bytes());
+        http::request(&self.socket(), method, path, "application/json", body.as_deref()).unwrap()
+    }
+
+    /// What the engine knows of container `name`, none when there is no such container.
+    pub(crate) fn inspect(&self, name: &str) -> Option<Value> {
+        let answer = self.docker("GET", &format!("/containers/{name}/json"), None);
+        match answer.status {
+            200 => Some(answer.json()),
+            404 => None,
+            other => panic!("inspect {name}: {other}: {}", answer.text()),
+        }
+    }
+
+    /// The engine's number for container `name`, which must exist.
+    pub(crate) fn id(&self, name: &str) -> String {
+        let container = self.inspect(name).unwrap_or_else(|| panic!("no container {name}"));
+        container["Id"].as_str().unwrap().to_owned()
+    }
+
+    /// Whether container `name` exists and runs.
+    pub(crate) fn runs(&self, name: &str) -> bool {
+        self.inspect(name).is_some_and(|container| container["State"]["Running"] == true)
+    }
+
+    /// Container `name`'s address on the bridge `wharf0`.
+    pub(crate) fn address(&self, name: &str) -> String {
+        let container = self.inspect(name).unwrap_or_else(|| panic!("no container {name}"));
+        let networks = container["NetworkSettings"]["Networks"].as_object().unwrap().clone();
+        let addresses: Vec<&str> =
+            networks.values().filter_map(|network| network["IPAddress"].as_str()).collect();
+        assert_eq!(addresses.len(), 1, "{name} has not one address: {networks:?}");
+        addresses[0].to_owned()
+    }
+
+    /// Creates and starts a container that is none of wharf's.
+    pub(crate) fn run_foreign(&self, name: &str, image: &str, host_config: &Value) {
+        let bindings = host_config["PortBindings"].as_object();
+        let exposed: serde_json::Map<String, Value> = bindings
+            .into_iter()
+            .flat_map(|ports| ports.keys())
+            .map(|port| (port.clone(), json!({})))
+            .collect();
+        let body = json!({ "Image": image, "ExposedPorts": exposed, "HostConfig": host_config });
+        let created = self.docker("POST", &format!("/containers/create?name={name}"), Some(&body));
+        assert_eq!(created.status, 201, "{}", created.text());
+        let started = self.docker("POST", &format!("/containers/{name}/start"), None);
+        assert_eq!(started.status, 204, "{}", started.text());
+    }
+
+    /// Runs `argv` in container `name`; both outputs in `stdout`.
+    pub(crate) fn exec(&self, name: &str, argv: &[&str]) -> Ran {
+        let body = json!({ "AttachStdout": true, "AttachStderr": true, "Cmd": argv });
+        let made = self.docker("POST", &format!("/containers/{name}/exec"), Some(&body));
+        assert_eq!(made.status, 201, "exec in {name}: {}", made.text());
+        let id = made.json()["Id"].as_str().unwrap().to_owned();
+        let body = json!({ "Detach": false, "Tty": false });
+        let output = self.docker("POST", &format!("/exec/{id}/start"), Some(&body));
+        assert_eq!(output.status, 200, "exec in {name}: {}", output.text());
+        let code = self.docker_get(&format!("/exec/{id}/json"))["ExitCode"].as_i64().unwrap();
+        Ran {
+            code: i32::try_from(code).unwrap(),
+            stdout: http::without_stream_heads(&output.body),
+            stderr: String::new(),
+        }
+    }
+
+    /// What container `from` reads from `port` of `host` within two seconds, empty when nothing.
+    pub(crate) fn read_from(&self, from: &str, host: &str, port: u16) -> String {
+        let line = format!("timeout 3 nc -w 2 {host} {port} </dev/null 2>/dev/null");
+        self.exec(from, &["sh", "-c", &line]).stdout
+    }
+
+    /// The pid of the running container `name`, as the host sees it.
+    pub(crate) fn pid(&self, name: &str) -> u64 {
+        let container = self.inspect(name).unwrap_or_else(|| panic!("no container {name}"));
+        let pid = container["State"]["Pid"].as_u64().unwrap();
+        assert_ne!(pid, 0, "container {name} does not run");
+        pid
+    }
+
+    /// The memory limit that the kernel holds for container `name`, in bytes.
+    pub(crate) fn memory_limit(&self, name: &str) -> u64 {
+        let groups = fs::read_to_string(format!("/proc/{}/cgroup", self.pid(name))).unwrap();
+        let file = groups
+            .lines()
+            .find_map(|line| {
+                let mut parts = line.splitn(3, ':').skip(1);
+                match (parts.next()?, parts.next()?) {
+                    ("memory", path) => {
+                        Some(format!("/sys/fs/cgroup/memory{path}/memory.limit_in_bytes"))
+                    }
+                    ("", path) => Some(format!("/sys/fs/cgroup{path}/memory.max")),
+                    (_, _) => None,
+                }
+            })
+            .filter(|file| Path::new(file).exists())
+            .unwrap_or_else(|| panic!("no control group for the memory of {name} in\n{groups}"));
+        fs::read_to_string(file).unwrap().trim().parse().unwrap()
+    }
+
+    /// Stands before the engine's socket and notes each request; `hook` sees it before the engine does.
+    pub(crate) fn proxy(&self, hook: impl Fn(&str) + Send + Sync + 'static) -> Proxy {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("proxy{}.sock", COUNT.fetch_add(1, Ordering::Relaxed));
+        Proxy::start(self.dir.join(name), self.socket(), hook)
+    }
+
+    /// The pid of the engine, which must have been started.
+    pub(crate) fn engine_pid(&self) -> u32 {
+        self.engine.as_ref().unwrap().id()
+    }
+
+    fn start_containerd(&mut self) {
+        let dir = self.dir.display();
+        let file = self.dir.join("containerd.toml");
+        let config = format!(
+            "version = 2\n\
+             root = \"{dir}/ctrd-data\"\n\
+             state = \"{dir}/ctrd-run\"\n\
+             disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
+             [grpc]\n\
+             address = \"{dir}/ctrd.sock\"\n\
+             [ttrpc]\n\
+             address = \"{dir}/ctrd.sock.ttrpc\"\n"
+        );
+        fs::write(&file, config).unwrap();
+        let mut command = self.on_host("setpriv");
+        command.args(["--pdeathsig", "TERM", "containerd", "--config"]).arg(&file);
+        self.containerd = Some(process::start(&mut command, &self.dir.join("containerd.log")));
+    }
+
+    /// Starts the engine, again or for the first time, and waits until it answers.
+    pub(crate) fn start_engine(&mut self) {
+        self.begin_engine();
+        let deadline = Instant::now() + ENGINE_START;
+        while !self.engine_answers() {
+            let ended = self.engine.as_mut().unwrap().try_wait().unwrap();
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "the engine did not start ({ended:?}), its log ends:\n{}",
+                self.engine_log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Starts the engine and does not wait for it.
+    pub(crate) fn begin_engine(&mut self) {
+        self.reap_engine();
+        let dir = &self.dir;
+        let config = json!({
+            "hosts": [self.docker_host()],
+            "containerd": dir.join("ctrd.sock"),
+            "data-root": dir.join("data"),
+            "exec-root": dir.join("exec"),
+            "pidfile": dir.join("dockerd.pid"),
+            "cgroup-parent": format!("/{}", self.name),
+            "exec-opts": ["native.cgroupdriver=cgroupfs"],
+            // Neither 10.0.3.0/24, the LAN nor the test networks of the RFCs.
+            "bip": "172.31.250.1/24",
+            "default-address-pools": [{ "base": "172.31.240.0/21", "size": 24 }],
+        });
+        let file = dir.join("dockerd.json");
+        fs::write(&file, config.to_string()).unwrap();
+        let mut command = self.on_host("setpriv");
+        command.args(["--pdeathsig", "TERM", "dockerd", "--config-file"]).arg(&file);
+        self.engine = Some(process::start(&mut command, &dir.join("dockerd.log")));
+    }
+
+    fn engine_answers(&self) -> bool {
+        http::request(&self.socket(), "GET", "/_ping", "text/plain", None)
+            .is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Ends the engine as its service would: its containers are stopped.
+    pub(crate) fn stop_engine(&mut self) {
+        process::signal(self.engine_pid(), nix::sys::signal::Signal::SIGTERM);
+        self.reap_engine();
+    }
+
+    /// Kills the engine: it has no time to do anything.
+    pub(crate) fn kill_engine(&mut self) {
+        process::signal(self.engine_pid(), nix::sys::signal::Signal::SIGKILL);
+        self.reap_engine();
+    }
+
+    /// Waits for the end of an engine that was told, or happened, to end.
+    fn reap_engine(&mut self) {
+        if let Some(mut engine) = self.engine.take() {
+            engine.wait().unwrap();
+        }
+    }
+
+    /// The end of the engine's log.
+    pub(crate) fn engine_log(&self) -> String {
+        let log = fs::read_to_string(self.dir.join("dockerd.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.contains("[core]")).collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// Makes image `repo` of the demo's root file system.
+    fn import(&self, repo: &str, change: &str) {
+        let path = format!(
+            "/images/create?fromSrc=-&repo={repo}&tag=latest&changes={}",
+            http::query_value(change)
+        );
+        let body = Some(root_file_system());
+        let answer = http::request(&self.socket(), "POST", &path, "application/x-tar", body);
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 200, "import {repo}: {}", answer.text());
+        assert!(!answer.text().contains("\"error\""), "import {repo}: {}", answer.text());
+    }
+}
+
+impl Drop for Lab {
+    /// Collects no failures: whatever is there is removed, and a rest is printed.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the engine's log ends:\n{}", self.engine_log());
+        }
+        // Known only while containerd's state is there; these live outside of our directory.
+        let shim_sockets = process::shim_sockets(&self.dir.join("ctrd-run"));
+        for child in [self.engine.take(), self.containerd.take()].into_iter().flatten() {
+            process::end(child);
+        }
+        process::kill_rest(&self.dir, &self.name);
+        for mount in process::mounts_below(&self.dir) {
+            run(command("umount").args(["-l", &mount]), 10);
+        }
+        for namespace in self.namespaces() {
+            run(command("ip").args(["netns", "del", &namespace]), 10);
+        }
+        process::remove_control_groups(&self.name);
+        for socket in shim_sockets {
+            drop(fs::remove_file(socket));
+        }
+        if process::mounts_below(&self.dir).is_empty() {
+            drop(fs::remove_dir_all(&self.dir));
+        }
+        if self.dir.exists() {
+            eprintln!("left behind: {}", self.dir.display());
+        }
+    }
+}
+
+/// Kills process `pid`; no error when it is gone.
+pub(crate) fn kill(pid: u32) {
+    process::signal(pid, nix::sys::signal::Signal::SIGKILL);
+}
+
+/// Waits until `condition` holds; a failure when it does not within `limit`.
+pub(crate) fn wait_until(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !condition() {
+        assert!(Instant::now() < deadline, "after {limit:?} still not: {what}");
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}
+
+/// `program`, to be run in network namespace `namespace`.
+fn within(namespace: &str, program: impl AsRef<Path>) -> Command {
+    let mut command = command("nsenter");
+    command.arg(format!("--net=/run/netns/{namespace}")).arg("--").arg(program.as_ref());
+    command
+}
+
+fn fetch(namespace: &str, url: &str) -> Result<Page, String> {
+    let mut curl = within(namespace, "curl");
+    curl.args(["--silent", "--show-error", "--noproxy", "*", "--connect-timeout", "2"]);
+    curl.args(["--max-time", "3", "--write-out", "\n%{http_code}", url]);
+    let ran = run(&mut curl, 10);
+    if ran.code != 0 {
+        return Err(ran.stderr);
+    }
+    let (body, status) = ran.stdout.rsplit_once('\n').unwrap();
+    Ok(Page { status: status.parse().unwrap(), body: body.to_owned() })
+}
+
+fn unavailable(why: &str) -> Option<Lab> {
+    let required = std::env::var_os("WHARF_REQUIRE_ENGINE").is_some();
+    assert!(!required, "WHARF_REQUIRE_ENGINE is set, but {why}");
+    // Past the test runner's capture, which hides what a test that passes prints.
+    drop(writeln!(std::io::stderr(), "skipped: {why}"));
+    None
+}
+
+/// The root file system of the demo's images as a tar file, built once.
+fn root_file_system() -> &'static [u8] {
+    static TAR: OnceLock<Vec<u8>> = OnceLock::new();
+    TAR.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("root.tar");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/image/build.sh");
+        run(command(script).arg(&file), 60).succeeded();
+        fs::read(file).unwrap()
+    })
+}
+
+static TAKEN: Mutex<usize> = Mutex::new(0);
+static GIVEN_BACK: Condvar = Condvar::new();
+
+/// The right to have one laboratory.
+#[derive(Debug)]
+struct Slot;
+
+impl Slot {
+    fn take() -> Self {
+        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = GIVEN_BACK
+            .wait_while(taken, |taken| *taken >= AT_A_TIME)
+            .unwrap_or_else(PoisonError::into_inner);
+        *taken += 1;
+        Self
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        GIVEN_BACK.notify_one();
+    }
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The tests from outside: one crate, linked once.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and starts programs and writes files as a user would"
+)]
+
+mod engine;
+mod esmith;
+mod lab;
+mod layers;
+mod stores;
