@@ -1,0 +1,47 @@
+# Wharf: what a person types. `make help` lists it.
+
+# Where the demo keeps its records, files and engine.
+DEMO_ROOT ?= $(CURDIR)/demo-root
+# Cargo's own variable moves the build.
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TARGET_DIR
+
+CARGO ?= cargo
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+AS_ROOT := $(if $(SUDO),$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)",env)
+# sudo forgets the environment, so what counts is said again.
+DEMO := $(SUDO) env DOCKER_HOST="$(DOCKER_HOST)" DEMO_ROOT="$(DEMO_ROOT)" \
+	WHARF="$(CARGO_TARGET_DIR)/release/wharf" tests/demo.sh
+
+.PHONY: help build demo demo-clean test check bench
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+build: ## Build the release program
+	$(CARGO) build --release --locked
+
+demo: ## Bring two containers up from nothing, installing what is missing
+	@tests/setup.sh demo
+	@$(MAKE) --no-print-directory build
+	@$(DEMO) up
+
+demo-clean: ## Remove everything that the demo made
+	@$(DEMO) down
+
+# The engine tests need root. Built as the user, run as root, so that the build stays the user's.
+# The doc tests come first: a reader of the last lines looks for the summary of the many.
+test: ## Pass all tests, installing what they need
+	@tests/setup.sh test
+	$(CARGO) test --locked --doc
+	$(CARGO) test --locked --no-run
+	$(AS_ROOT) WHARF_REQUIRE_ENGINE=1 $(CARGO) test --locked --lib --bins --tests
+
+check: ## Check the form: rustfmt and clippy, warnings are errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+bench: ## Measure wharf beside the plain engine calls for the same work (N="1 20 50")
+	@tests/setup.sh bench
+	@$(MAKE) --no-print-directory build
+	@CARGO="$(CARGO)" SUDO="$(SUDO)" benches/apply.sh $(N)
