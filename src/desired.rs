@@ -22,10 +22,10 @@ use bstr::{BStr, BString, ByteSlice};
 use serde::Serialize;
 
 use crate::db::schema::{Fault, Schema};
-use crate::db::value::ContainerName;
+use crate::db::value::{ContainerName, ImageRef};
 use crate::db::{Change, DbName, Record, Records};
 use crate::settings::Root;
-use crate::state::{Desired, Facts, Query};
+use crate::state::{Desired, Facts, ImageSource, Query};
 
 use container::Draft;
 use network::HostRecord;
@@ -216,6 +216,7 @@ pub fn resolve(
         held: BTreeMap::new(),
         guard,
         routes,
+        images: image_sources(snapshot),
         engine: host.engine,
     };
     for (name, draft) in drafts {
@@ -231,6 +232,8 @@ pub fn resolve(
     }
     rejected.extend(unnamed(snapshot, schema));
     rejected.sort_by(|a, b| (&a.database, &a.key).cmp(&(&b.database, &b.key)));
+    // A fault of an image's record is one of every container that uses the image.
+    rejected.dedup();
     Resolution { desired, rejected, notices }
 }
 
@@ -245,7 +248,14 @@ fn drafts(
     let mut notices = Vec::new();
     for (key, record) in snapshot.containers.iter() {
         let Some(name) = container_name(key) else { continue };
-        let checked = check(schema, DbName::CONTAINERS, key, record);
+        let mut checked = check(schema, DbName::CONTAINERS, key, record);
+        if let Some(image) = record.get("Image")
+            && let Some(defaults) = snapshot.images.get(image.as_ref())
+        {
+            let of_image = check(schema, DbName::IMAGES, image.as_ref(), defaults);
+            checked.faults.extend(of_image.faults);
+            notices.extend(of_image.warnings);
+        }
         notices.extend(checked.warnings);
         let draft = container::draft(
             &name,
@@ -289,6 +299,27 @@ fn container_name(key: &BStr) -> Option<ContainerName> {
 /// The defaults that the record of `image` holds for its containers.
 fn image_props(snapshot: &Snapshot, image: &str) -> Option<Props> {
     snapshot.images.get(BStr::new(image)).map(Props::of)
+}
+
+/// How the images are had that have a record.
+fn image_sources(snapshot: &Snapshot) -> BTreeMap<ImageRef, ImageSource> {
+    snapshot
+        .images
+        .iter()
+        .filter_map(|(key, record)| {
+            let image = crate::db::value::image_ref(key.to_str().ok()?).ok()?;
+            let props = Props::of(record);
+            let path =
+                || crate::db::value::absolute_path(props.get("Path").unwrap_or_default()).ok();
+            let source = match props.get("Source") {
+                None | Some("registry") => ImageSource::Registry,
+                Some("archive") => ImageSource::Archive(path()?),
+                Some("rootfs") => ImageSource::Rootfs(path()?),
+                Some(other) => ImageSource::Unknown(other.to_owned()),
+            };
+            Some((image, source))
+        })
+        .collect()
 }
 
 /// What the schema says of one record.

@@ -175,7 +175,7 @@ impl Host for System {
             Step::Adjust(adjust) => unit::adjust(adjust, &self.root).await,
             Step::CreateNetwork(bridge) => self.engine.create_network(bridge).await,
             Step::RemoveNetwork(id) => self.engine.remove_network(id).await,
-            Step::EnsureImage(image) => self.engine.ensure_image(image).await,
+            Step::EnsureImage { image, source } => self.engine.ensure_image(image, source).await,
             Step::RemoveLeftover { id, .. } => self.engine.remove(id).await,
             Step::RestoreName { id, name } => self.engine.rename(id, name.as_str()).await,
             Step::StopContainer { id, .. } => self.engine.stop(id).await,

@@ -26,7 +26,7 @@ use serde_json::Value;
 use crate::db::value::{ContainerName, ImageRef};
 use crate::state::container::{ContainerSpec, Readiness};
 use crate::state::file::{Adjust, RenderedFile};
-use crate::state::{Bridge, Desired, Observed, ObservedGuard, ObservedNetwork};
+use crate::state::{Bridge, Desired, ImageSource, Observed, ObservedGuard, ObservedNetwork};
 
 pub use reason::{Difference, Reason};
 
@@ -58,7 +58,12 @@ pub enum Step {
     /// Tells a service to take its new files.
     Adjust(Adjust),
     /// Gets an image into the engine.
-    EnsureImage(ImageRef),
+    EnsureImage {
+        /// Its reference.
+        image: ImageRef,
+        /// How it is had.
+        source: ImageSource,
+    },
     /// Removes what an interrupted replacement left.
     RemoveLeftover {
         /// The engine's id.
@@ -294,7 +299,7 @@ impl fmt::Display for Step {
                 write!(f, "create bridge {} {}", bridge.name, bridge.subnet)
             }
             Self::Adjust(adjust) => write!(f, "{} service {}", adjust.verb.as_str(), adjust.unit),
-            Self::EnsureImage(image) => write!(f, "get image {image}"),
+            Self::EnsureImage { image, .. } => write!(f, "get image {image}"),
             Self::RemoveLeftover { name, .. } => write!(f, "remove leftover {name}"),
             Self::RestoreName { name, .. } => write!(f, "restore name {name}"),
             Self::StopContainer { name, .. } => write!(f, "stop container {name}"),
@@ -324,7 +329,7 @@ impl Step {
             Self::RemoveNetwork(_) => "remove-network",
             Self::CreateNetwork(_) => "create-network",
             Self::Adjust(_) => "adjust-service",
-            Self::EnsureImage(_) => "get-image",
+            Self::EnsureImage { .. } => "get-image",
             Self::RemoveLeftover { .. } => "remove-leftover",
             Self::RestoreName { .. } => "restore-name",
             Self::StopContainer { .. } => "stop-container",

@@ -21,7 +21,7 @@ use ipnet::IpNet;
 
 use crate::db::value::{ContainerName, ImageRef, Port};
 
-pub use container::{Container, ContainerSpec, SpecHash, Wanted};
+pub use container::{Container, ContainerSpec, ImageSource, SpecHash, Wanted};
 pub use exposure::{Access, Exposure, Guard, Route};
 pub use file::{FileKind, RenderedFile};
 pub use network::{Bridge, EngineOptions};
@@ -39,6 +39,8 @@ pub struct Desired {
     pub guard: Guard,
     /// Web routes, in order of their path or name.
     pub routes: Vec<Route>,
+    /// How the images are had that are in no registry.
+    pub images: BTreeMap<ImageRef, ImageSource>,
     /// Options of the engine itself.
     pub engine: EngineOptions,
 }

@@ -8,6 +8,7 @@
 
 pub mod body;
 pub mod endpoint;
+pub mod image;
 pub mod list;
 
 use std::time::Duration;
@@ -19,10 +20,10 @@ use bollard::models::{
     NetworkInspect,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
-    InspectContainerOptions, InspectNetworkOptions, ListContainersOptionsBuilder,
-    RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, RestartContainerOptions,
-    StartContainerOptions, StopContainerOptions,
+    CreateContainerOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions,
+    InspectNetworkOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+    RenameContainerOptionsBuilder, RestartContainerOptions, StartContainerOptions,
+    StopContainerOptions,
 };
 use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
@@ -68,11 +69,13 @@ pub enum Error {
         source: Answer,
     },
     /// The image is not in the engine and could not be got.
-    #[error("image '{image}' is not in the engine and cannot be pulled: {message}")]
+    #[error("image '{image}' is not in the engine and cannot be had {how}: {message}")]
     NoImage {
         /// The reference.
         image: ImageRef,
-        /// What the pull said.
+        /// `from its registry`, `from the file /srv/wiki.tar`.
+        how: String,
+        /// What the engine or the system said.
         message: String,
     },
     /// The new container could not be started; the old one is back in service.
@@ -96,7 +99,7 @@ impl Error {
             ),
             Self::Silent { .. } | Self::Broken { .. } => Some("systemctl status docker".to_owned()),
             Self::NoImage { image, .. } => Some(format!(
-                "docker pull {image}, or bring it: docker load -i FILE, docker import ROOTFS.tar {image}"
+                "bring it: docker pull {image}; or say where it is: db docker_images set {image} service Source archive Path /path/FILE.tar"
             )),
             Self::Endpoint(bad) => Some(bad.remedy()),
             Self::Refused { .. } | Self::WentBack { .. } => None,
@@ -108,9 +111,6 @@ impl Error {
 ///
 /// A newer engine that does not speak it any more (Docker 29 begins at 1.44) is asked for its own.
 const API: bollard::ClientVersion = bollard::ClientVersion { major_version: 1, minor_version: 41 };
-
-/// For a pull, which is limited by silence and not by its whole time.
-const PULL_SILENCE: Duration = Duration::from_secs(120);
 
 /// A container engine.
 #[derive(Debug)]
@@ -243,37 +243,6 @@ impl Engine {
             return Ok(());
         }
         self.call("remove network", self.limit, self.client.remove_network(id)).await.map(drop)
-    }
-
-    /// Pulls the image unless the engine has it.
-    pub(crate) async fn ensure_image(&self, image: &ImageRef) -> Result<(), HostError> {
-        let name = image.to_string();
-        let inspect = self.client.inspect_image(&name);
-        if self.call("inspect image", self.limit, inspect).await?.is_some() {
-            return Ok(());
-        }
-        let options =
-            CreateImageOptionsBuilder::default().from_image(image.with_tag().as_str()).build();
-        let mut pull = std::pin::pin!(self.client.create_image(Some(options), None, None));
-        let doing = || format!("get image {image}");
-        let silent = || HostError::Engine {
-            doing: doing(),
-            source: Box::new(Error::Silent {
-                endpoint: self.endpoint.clone(),
-                limit: PULL_SILENCE,
-            }),
-        };
-        while let Some(part) = timeout(PULL_SILENCE, pull.next()).await.map_err(|_| silent())? {
-            part.map_err(|answer| {
-                let mut source = self.error(answer);
-                if let Error::Refused { message } = source {
-                    let message = message.trim().to_owned();
-                    source = Error::NoImage { image: image.clone(), message };
-                }
-                HostError::Engine { doing: doing(), source: Box::new(source) }
-            })?;
-        }
-        Ok(())
     }
 
     /// Creates a container under its record's name; an unfinished one of the same spec is taken.

@@ -147,7 +147,7 @@ impl Host for FakeHost {
             Step::RestoreForwarding => self.state.borrow_mut().forwarding = false,
             Step::CreateNetwork(_) => self.state.borrow_mut().network = ObservedNetwork::Right,
             Step::RemoveNetwork(_) => self.state.borrow_mut().network = ObservedNetwork::Absent,
-            Step::EnsureImage(image) => {
+            Step::EnsureImage { image, .. } => {
                 self.state.borrow_mut().images.insert(image.clone(), "image".to_owned());
             }
             Step::RemoveLeftover { id, .. } | Step::RemoveContainer { id, .. } => self.remove(id),

@@ -324,7 +324,9 @@ impl Work<'_> {
         }
         let step = *self.images.entry(image.to_string()).or_insert_with(|| {
             let reason = Reason::NeededBy(name.clone());
-            plan.add(Step::EnsureImage(image.clone()), reason, Some(name), BTreeSet::new())
+            let source = self.given.desired.images.get(image).cloned().unwrap_or_default();
+            let step = Step::EnsureImage { image: image.clone(), source };
+            plan.add(step, reason, Some(name), BTreeSet::new())
         });
         BTreeSet::from([step])
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::db::value::{ContainerName, HealthTest, ImageRef, Protocol};
+use crate::db::value::{ContainerName, ImageRef, Protocol};
 use crate::state::exposure::Exposure;
 
 /// A container with everything around it that the engine does not know.
@@ -301,12 +301,18 @@ pub struct HealthCheck {
     pub start_period: Duration,
 }
 
-/// Our own words for the test of a record: what the engine cannot run we run ourselves.
-pub fn engine_can_run(test: &HealthTest) -> bool {
-    match test {
-        HealthTest::Command(_) => true,
-        HealthTest::Http { .. } | HealthTest::Tcp { .. } => false,
-    }
+/// How an image gets into the engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ImageSource {
+    /// Pulled from the registry that its reference names.
+    #[default]
+    Registry,
+    /// A file that the engine has saved (`docker save`).
+    Archive(PathBuf),
+    /// A tar file of a root file system, without a command of its own.
+    Rootfs(PathBuf),
+    /// Something that this version cannot build: the record's own word.
+    Unknown(String),
 }
 
 /// The hash of a spec, with the version of the canonical form it is over.

@@ -8,6 +8,7 @@
 
 mod daemon;
 mod faults;
+mod image;
 mod network;
 mod pass;
 mod web;

@@ -20,7 +20,7 @@
 //! /sys, in which the control groups are hidden.
 
 mod http;
-mod process;
+pub(crate) mod process;
 mod proxy;
 
 use std::fs;
@@ -564,7 +564,7 @@ fn unavailable(why: &str) -> Option<Lab> {
 }
 
 /// The root file system of the demo's images as a tar file, built once.
-fn root_file_system() -> &'static [u8] {
+pub(crate) fn root_file_system() -> &'static [u8] {
     static TAR: OnceLock<Vec<u8>> = OnceLock::new();
     TAR.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();

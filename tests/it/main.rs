@@ -9,8 +9,10 @@
     reason = "a test fails by panicking, and starts programs and writes files as a user would"
 )]
 
+mod cli;
 mod engine;
 mod esmith;
+mod golden;
 mod lab;
 mod layers;
 mod stores;

@@ -32,9 +32,11 @@ fn the_daemon_looks_when_it_is_told_to() {
 
     daemon.signal(Signal::SIGHUP);
 
-    wait_until(SOON, "the new limit holds", || {
-        lab.runs("mysql") && lab.memory_limit("mysql") == 96 << 20
+    wait_until(SOON, "the new container runs", || {
+        lab.runs("mysql")
+            && lab.inspect("mysql").is_some_and(|it| it["HostConfig"]["Memory"] == 96 << 20)
     });
+    assert_eq!(lab.memory_limit("mysql"), 96 << 20);
 }
 
 #[test]
