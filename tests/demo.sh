@@ -286,6 +286,9 @@ up() {
 		answers || fail "its engine at $DOCKER_HOST does not answer any more" "make demo-clean, then make demo"
 		first="0 3"
 	else
+		if nft list table inet wharf >/dev/null 2>&1; then
+			fail "wharf is at work on this machine already, and the demo would take its place" "run the demo on another machine"
+		fi
 		[ ! -e "$state" ] || fail "$root holds a demo that broke off" "make demo-clean, then make demo"
 		mkdir -p "$state/bin"
 		remember "$state/before"
@@ -375,6 +378,7 @@ remove_demo() {
 			fi
 		done
 		run wharf apply || echo "the pass failed; what is left is removed below"
+		run wharf teardown || echo "not all of it; what is left is removed below"
 	fi
 	for name in wordpress mysql; do
 		# Only what carries this demo's image: a container of the same name may be somebody's.

@@ -11,13 +11,13 @@ pub mod endpoint;
 pub mod image;
 pub mod list;
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use bollard::Docker;
 use bollard::errors::Error as Answer;
 use bollard::models::{
-    ContainerStateStatusEnum, HealthStatusEnum, Ipam, IpamConfig, NetworkCreateRequest,
-    NetworkInspect,
+    ContainerStateStatusEnum, ContainerSummary, HealthStatusEnum, Ipam, IpamConfig,
+    NetworkCreateRequest, NetworkInspect,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions,
@@ -25,6 +25,7 @@ use bollard::query_parameters::{
     RenameContainerOptionsBuilder, RestartContainerOptions, StartContainerOptions,
     StopContainerOptions,
 };
+use bollard::{ClientVersion, Docker};
 use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 
@@ -90,6 +91,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it does not speak our version of the API: `client version 1.41 is too old. Minimum
+    /// supported API version is 1.44`.
+    fn is_about_version(&self) -> bool {
+        match self {
+            Self::Refused { message } => message.contains("supported API version"),
+            Self::Unreachable { .. }
+            | Self::Silent { .. }
+            | Self::Broken { .. }
+            | Self::NoImage { .. }
+            | Self::WentBack { .. }
+            | Self::Endpoint(_) => false,
+        }
+    }
+
     /// A command that would mend it.
     pub fn remedy(&self) -> Option<String> {
         match self {
@@ -110,12 +125,14 @@ impl Error {
 /// The oldest version of the API that is spoken: Docker 20.10's, and Podman 4's compatible socket.
 ///
 /// A newer engine that does not speak it any more (Docker 29 begins at 1.44) is asked for its own.
-const API: bollard::ClientVersion = bollard::ClientVersion { major_version: 1, minor_version: 41 };
+const API: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };
 
 /// A container engine.
 #[derive(Debug)]
 pub struct Engine {
     client: Docker,
+    /// The same, after the engine was asked what it speaks.
+    negotiated: OnceLock<Docker>,
     endpoint: String,
     limit: Duration,
 }
@@ -127,10 +144,35 @@ impl Engine {
     ///
     /// Its certificates cannot be used.
     pub fn new(endpoint: &Endpoint, limit: Duration) -> Result<Self, Error> {
+        Self::speaking(endpoint, limit, &API)
+    }
+
+    /// The same, speaking `version` of the API at first.
+    ///
+    /// # Errors
+    ///
+    /// Its certificates cannot be used.
+    pub fn speaking(
+        endpoint: &Endpoint,
+        limit: Duration,
+        version: &ClientVersion,
+    ) -> Result<Self, Error> {
         // The client's own limit is for one answer to begin; stops and pulls take their own.
-        let seconds = limit.as_secs();
-        let client = endpoint.connect(seconds, &API)?;
-        Ok(Self { client, endpoint: endpoint.to_string(), limit })
+        let client = endpoint.connect(limit.as_secs(), version)?;
+        Ok(Self { client, negotiated: OnceLock::new(), endpoint: endpoint.to_string(), limit })
+    }
+
+    fn client(&self) -> &Docker {
+        self.negotiated.get().unwrap_or(&self.client)
+    }
+
+    /// Asks the engine which version of the API it speaks, and speaks that from now on.
+    async fn negotiate(&self) -> Result<(), HostError> {
+        let ask = self.client.clone().negotiate_version();
+        if let Some(client) = self.call("ask for its version", self.limit, ask).await? {
+            self.negotiated.get_or_init(|| client);
+        }
+        Ok(())
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "thirty ways of a broken connection")]
@@ -178,16 +220,18 @@ impl Engine {
     ///
     /// The engine does not answer.
     pub async fn observe(&self, query: &Query) -> Result<Observed, HostError> {
-        let options = || Some(ListContainersOptionsBuilder::default().all(true).build());
-        let listed = self
-            .call("list containers", self.limit, self.client.list_containers(options()))
-            .await?
-            .unwrap_or_default();
+        let listed = match self.list().await {
+            Err(HostError::Engine { source, .. }) if source.is_about_version() => {
+                self.negotiate().await?;
+                self.list().await?
+            }
+            other => other?,
+        };
         let mut observed = list::observed(listed, query.bridge.as_ref());
         for image in &query.images {
             if !observed.images.contains_key(image) {
                 let found = self
-                    .call("inspect image", self.limit, self.client.inspect_image(image.as_str()))
+                    .call("inspect image", self.limit, self.client().inspect_image(image.as_str()))
                     .await?
                     .and_then(|found| found.id);
                 observed.images.extend(found.map(|id| (image.clone(), id)));
@@ -201,8 +245,14 @@ impl Engine {
         Ok(observed)
     }
 
+    async fn list(&self) -> Result<Vec<ContainerSummary>, HostError> {
+        let options = ListContainersOptionsBuilder::default().all(true).build();
+        let list = self.client().list_containers(Some(options));
+        Ok(self.call("list containers", self.limit, list).await?.unwrap_or_default())
+    }
+
     async fn network(&self, bridge: &Bridge) -> Result<ObservedNetwork, HostError> {
-        let call = self.client.inspect_network(&bridge.name, None::<InspectNetworkOptions>);
+        let call = self.client().inspect_network(&bridge.name, None::<InspectNetworkOptions>);
         let found = self.call("inspect network", self.limit, call).await?;
         Ok(found.map_or(ObservedNetwork::Absent, |found| compare(found, bridge)))
     }
@@ -231,18 +281,18 @@ impl Engine {
             ..NetworkCreateRequest::default()
         };
         let doing = format!("create network {}", bridge.name);
-        self.call(doing, self.limit, self.client.create_network(request)).await.map(drop)
+        self.call(doing, self.limit, self.client().create_network(request)).await.map(drop)
     }
 
     /// Removes the network, if it is ours.
     pub(crate) async fn remove_network(&self, id: &str) -> Result<(), HostError> {
-        let call = self.client.inspect_network(id, None::<InspectNetworkOptions>);
+        let call = self.client().inspect_network(id, None::<InspectNetworkOptions>);
         let found = self.call("inspect network", self.limit, call).await?;
         let labels = found.and_then(|found| found.labels).unwrap_or_default();
         if !labels.contains_key(list::LABEL_BRIDGE) {
             return Ok(());
         }
-        self.call("remove network", self.limit, self.client.remove_network(id)).await.map(drop)
+        self.call("remove network", self.limit, self.client().remove_network(id)).await.map(drop)
     }
 
     /// Creates a container under its record's name; an unfinished one of the same spec is taken.
@@ -252,7 +302,7 @@ impl Engine {
 
     async fn create_as(&self, new: &NewContainer, name: &str) -> Result<(), HostError> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
-        let create = self.client.create_container(Some(options), body::body(new));
+        let create = self.client().create_container(Some(options), body::body(new));
         self.call(format!("create container {name}"), self.limit, create).await.map(drop)
     }
 
@@ -289,7 +339,7 @@ impl Engine {
     }
 
     pub(crate) async fn start(&self, name: &str) -> Result<(), HostError> {
-        let start = self.client.start_container(name, None::<StartContainerOptions>);
+        let start = self.client().start_container(name, None::<StartContainerOptions>);
         let doing = format!("start container {name}");
         match timeout(self.limit, start).await {
             // 304: it runs. A name that is gone is an error here.
@@ -307,7 +357,7 @@ impl Engine {
     pub(crate) async fn stop(&self, id: &str) -> Result<(), HostError> {
         // The engine waits for the container's own grace (a day at most) before it answers.
         let limit = self.limit + self.grace(id).await?;
-        let mut patient = self.client.clone();
+        let mut patient = self.client().clone();
         patient.set_timeout(limit);
         let stop = patient.stop_container(id, None::<StopContainerOptions>);
         self.call("stop container", limit, stop).await.map(drop)
@@ -315,14 +365,14 @@ impl Engine {
 
     pub(crate) async fn restart(&self, name: &str) -> Result<(), HostError> {
         let limit = self.limit + self.grace(name).await?;
-        let mut patient = self.client.clone();
+        let mut patient = self.client().clone();
         patient.set_timeout(limit);
         let restart = patient.restart_container(name, None::<RestartContainerOptions>);
         self.call(format!("restart container {name}"), limit, restart).await.map(drop)
     }
 
     async fn grace(&self, id: &str) -> Result<Duration, HostError> {
-        let inspect = self.client.inspect_container(id, None::<InspectContainerOptions>);
+        let inspect = self.client().inspect_container(id, None::<InspectContainerOptions>);
         let found = self.call("inspect container", self.limit, inspect).await?;
         let seconds = found.and_then(|found| found.config).and_then(|config| config.stop_timeout);
         Ok(Duration::from_secs(seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(10)))
@@ -331,13 +381,13 @@ impl Engine {
     pub(crate) async fn remove(&self, id: &str) -> Result<(), HostError> {
         // Without `v`: named volumes hold declared data and are never removed with a container.
         let options = RemoveContainerOptionsBuilder::default().force(true).v(false).build();
-        let remove = self.client.remove_container(id, Some(options));
+        let remove = self.client().remove_container(id, Some(options));
         self.call("remove container", self.limit, remove).await.map(drop)
     }
 
     pub(crate) async fn rename(&self, id: &str, name: &str) -> Result<(), HostError> {
         let options = RenameContainerOptionsBuilder::default().name(name).build();
-        let rename = self.client.rename_container(id, options);
+        let rename = self.client().rename_container(id, options);
         self.call(format!("rename container to {name}"), self.limit, rename).await.map(drop)
     }
 
@@ -346,7 +396,8 @@ impl Engine {
         &self,
         name: &ContainerName,
     ) -> Result<(Option<String>, Option<Health>), HostError> {
-        let inspect = self.client.inspect_container(name.as_str(), None::<InspectContainerOptions>);
+        let inspect =
+            self.client().inspect_container(name.as_str(), None::<InspectContainerOptions>);
         let found = self.call("inspect container", self.limit, inspect).await?;
         let Some(state) = found.and_then(|found| found.state) else {
             return Ok((Some("there is no such container".to_owned()), None));
@@ -369,7 +420,7 @@ impl Engine {
 
     /// Whether somebody answers at all.
     pub async fn answers(&self) -> bool {
-        timeout(self.limit, self.client.ping()).await.is_ok_and(|answer| answer.is_ok())
+        self.negotiate().await.is_ok()
     }
 
     /// The ends of containers that carry our label, as they happen, for as long as the engine lives.
@@ -380,7 +431,7 @@ impl Engine {
             ("label".to_owned(), vec![list::LABEL_RECORD.to_owned()]),
         ];
         let options = EventsOptionsBuilder::default().filters(&filters.into()).build();
-        self.client.events(Some(options)).map(|event| {
+        self.client().events(Some(options)).map(|event| {
             event.map_err(|error| self.failed("watch events", error)).map(|event| {
                 event
                     .actor

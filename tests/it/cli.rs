@@ -2,6 +2,7 @@
 
 //! The command line without an engine: help, statuses, and the check of what is written.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::lab::process::{Ran, command, run};
@@ -38,11 +39,8 @@ fn every_help_text_is_as_reviewed() {
         let args: Vec<&str> =
             [subcommand, "--help"].into_iter().filter(|a| !a.is_empty()).collect();
         let ran = wharf(root.path(), &args).succeeded();
-        text.push_str(&format!(
-            "$ wharf {}\n{}\n",
-            args.join(" "),
-            ran.stdout.replace(&root.path().display().to_string(), "ROOT")
-        ));
+        let shown = ran.stdout.replace(&root.path().display().to_string(), "ROOT");
+        writeln!(text, "$ wharf {}\n{shown}", args.join(" ")).unwrap();
     }
     insta::assert_snapshot!(text);
 }

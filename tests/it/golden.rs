@@ -4,6 +4,8 @@
 //! wharf. A new property must leave them as they are; when the canonical form has to change, so does
 //! its version.
 
+use std::fmt::Write as _;
+
 use wharf::db::Records;
 use wharf::db::schema::Schema;
 use wharf::desired::{self, Overrides, Snapshot};
@@ -29,11 +31,9 @@ fn hashes_of_specs_stay_as_they_were_recorded() {
         &Overrides::new(),
     );
     assert!(resolution.rejected.is_empty(), "{:#?}", resolution.rejected);
-    let text: String = resolution
-        .desired
-        .containers
-        .iter()
-        .map(|(name, container)| format!("{name} {}\n", container.spec.hash().as_str()))
-        .collect();
+    let mut text = String::new();
+    for (name, container) in &resolution.desired.containers {
+        writeln!(text, "{name} {}", container.spec.hash().as_str()).unwrap();
+    }
     insta::assert_snapshot!(text);
 }

@@ -33,7 +33,7 @@ impl Engine {
         image: &ImageRef,
         source: &ImageSource,
     ) -> Result<(), HostError> {
-        let inspect = self.client.inspect_image(image.as_str());
+        let inspect = self.client().inspect_image(image.as_str());
         if self.call("inspect image", self.limit, inspect).await?.is_some() {
             return Ok(());
         }
@@ -56,7 +56,7 @@ impl Engine {
     async fn pull(&self, image: &ImageRef) -> Result<(), HostError> {
         let options =
             CreateImageOptionsBuilder::default().from_image(image.with_tag().as_str()).build();
-        let answers = self.client.create_image(Some(options), None, None);
+        let answers = self.client().create_image(Some(options), None, None);
         self.follow(image, "from its registry".to_owned(), answers).await
     }
 
@@ -64,9 +64,9 @@ impl Engine {
         let how = format!("from the file {}", path.display());
         let body = body_try_stream(chunks(Self::open(image, &how, path)?));
         let options = ImportImageOptionsBuilder::default().build();
-        let answers = self.client.import_image(options, body, None);
+        let answers = self.client().import_image(options, body, None);
         self.follow(image, how.clone(), answers).await?;
-        let inspect = self.client.inspect_image(image.as_str());
+        let inspect = self.client().inspect_image(image.as_str());
         if self.call("inspect image", self.limit, inspect).await?.is_none() {
             let message = "the archive holds images of other names only".to_owned();
             return Err(Self::no_image(image, how, message));
@@ -83,7 +83,7 @@ impl Engine {
             .repo(named.name())
             .tag(named.tag().unwrap_or("latest"))
             .build();
-        let answers = self.client.create_image(Some(options), Some(body), None);
+        let answers = self.client().create_image(Some(options), Some(body), None);
         self.follow(image, how, answers).await
     }
 

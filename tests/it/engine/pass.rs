@@ -2,9 +2,12 @@
 
 //! From records to running containers, and from one state of the records to the next.
 
+use bollard::ClientVersion;
 use serde_json::{Value, json};
+use wharf::host::engine::{Endpoint, Engine};
+use wharf::state::Query;
 
-use super::{apply, containers, in_status, set, setprop, started_at, street, until_page};
+use super::{SOON, apply, containers, in_status, set, setprop, started_at, street, until_page};
 use crate::lab::{DB_TEXT, Lab, WEB_TEXT};
 
 #[test]
@@ -293,4 +296,18 @@ fn records_in_flat_files_are_served_like_those_in_sqlite() {
     assert!(lab.runs("mysql"));
     let file = std::fs::read_to_string(flat.join("docker_containers")).unwrap();
     assert!(file.contains(&format!("Address|{}", lab.address("mysql"))), "{file}");
+}
+
+#[test]
+fn an_engine_that_speaks_another_version_is_asked_for_its_own() {
+    let Some(lab) = Lab::new() else { return };
+    let endpoint = Endpoint::parse(&lab.docker_host(), None).unwrap();
+    let version = ClientVersion { major_version: 1, minor_version: 999 };
+    let engine = Engine::speaking(&endpoint, SOON, &version).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    lab.run_foreign("mine", "demo-db", &json!({}));
+
+    let observed = runtime.block_on(engine.observe(&Query::default())).unwrap();
+
+    assert_eq!(observed.foreign[0].name, "mine");
 }
