@@ -113,6 +113,13 @@ async fn one_pass<H: Host>(
                     tracing::warn!(record = rejection.key, "record rejected: {rejection}");
                 }
             }
+            for failure in &report.failed {
+                tracing::error!(
+                    step = failure.step,
+                    error = failure.because.join(": "),
+                    "step failed"
+                );
+            }
             let (done, failed) = (report.done.len(), report.failed.len());
             if done + failed > 0 {
                 tracing::info!(%cause, done, failed, rejected = report.rejected.len(), took, "pass done");

@@ -13,13 +13,12 @@ pub mod report;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error as _;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use bstr::BStr;
 
-use crate::apply::{self, Outcome};
+use crate::apply;
 use crate::db::schema::Schema;
 use crate::db::value::ContainerName;
 use crate::db::{self, DbName, Location, Store};
@@ -145,7 +144,6 @@ pub async fn pass<H: Host>(
             }
             tried.extend(round.plan.steps.iter().map(|step| step.step.clone()));
             let outcome = apply::apply(&round.plan, &cx.host, cx.parallel, stop).await;
-            log_failures(&round.plan, &outcome);
             report.outcome(&round.plan, outcome);
             // What was asked for once is done once.
             round = look(cx, &snapshot, &overrides, &Wish::default()).await?;
@@ -173,23 +171,8 @@ pub async fn teardown<H: Host>(cx: &Context<H>, stop: &AtomicBool) -> Result<Rep
     let mut report = Report::default();
     report.first_plan(&plan);
     let outcome = apply::apply(&plan, &cx.host, cx.parallel, stop).await;
-    log_failures(&plan, &outcome);
     report.outcome(&plan, outcome);
     Ok(report)
-}
-
-fn log_failures(plan: &Plan, outcome: &Outcome) {
-    for (id, error) in &outcome.failed {
-        let step = plan.steps.get(*id).map(|step| step.step.to_string()).unwrap_or_default();
-        let mut why = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            why.push_str(": ");
-            why.push_str(&error.to_string());
-            cause = error.source();
-        }
-        tracing::error!(step, error = why, "step failed");
-    }
 }
 
 /// The records, after every container that needs an address has one.

@@ -76,7 +76,6 @@ pub fn signals(triggers: mpsc::Sender<Trigger>) -> io::Result<()> {
 /// Turns the ends of our containers into triggers, and watches again when the engine comes back.
 pub fn watch(engine: Engine, triggers: mpsc::Sender<Trigger>) {
     tokio::spawn(async move {
-        let mut first = true;
         loop {
             {
                 let mut deaths = std::pin::pin!(engine.deaths());
@@ -86,14 +85,13 @@ pub fn watch(engine: Engine, triggers: mpsc::Sender<Trigger>) {
                     }
                 }
             }
-            // The stream ends when the engine does; at first it may not be there yet.
+            // The stream ends when the engine does; what happened until it is watched again is not
+            // known, so its return is a trigger too.
             sleep(AGAIN).await;
-            let is_back = engine.answers().await;
-            if is_back && !first && triggers.send(Trigger::Engine).await.is_err() {
+            if triggers.is_closed() {
                 return;
             }
-            first = false;
-            if triggers.is_closed() {
+            if engine.answers().await && triggers.send(Trigger::Engine).await.is_err() {
                 return;
             }
         }
