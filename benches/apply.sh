@@ -140,7 +140,7 @@ records() { # COUNT LINKED: exactly these records, without addresses of a former
 		fi
 		# shellcheck disable=SC2086 # two words or none
 		inside "$wharf" db docker_containers set "$(printf 'box%02d' "$number")" service status enabled \
-			Image demo-db TCPPort 3306 MaxMemory 64 $links
+			Image demo-db TCPPort 3306 PortMapping none MaxMemory 64 $links
 	done
 }
 
