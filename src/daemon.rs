@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::host::Host;
 use crate::host::lock::PassLock;
-use crate::reconcile::{self, Context, Mode, Report, Wish};
+use crate::reconcile::{self, Context, Mode, Report, Wish, report};
 
 pub use trigger::{Backoff, Trigger};
 
@@ -139,14 +139,7 @@ async fn one_pass<H: Host>(
 
 /// An error with its causes on one line.
 fn full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+    report::chain(error).join(": ")
 }
 
 /// The last report, into the log.

@@ -218,3 +218,81 @@ pub fn render(target: &Target, roots: &Roots, view: &View) -> Result<RenderedFil
         adjust: target.adjust.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Records;
+    use crate::db::schema::Schema;
+    use crate::desired::{Overrides, Snapshot, resolve};
+    use crate::state::Facts;
+
+    /// What the target that ends in `path` holds for these records.
+    fn rendered(configuration: &str, containers: &str, path: &str) -> Option<String> {
+        let snapshot = Snapshot {
+            configuration: Records::parse(configuration.as_bytes()),
+            containers: Records::parse(containers.as_bytes()),
+            ..Snapshot::default()
+        };
+        let root = Root::new("/");
+        let facts = Facts::of_lan("10.77.0.0/24");
+        let resolution = resolve(&snapshot, &Schema::new(None), &root, &facts, &Overrides::new());
+        let view = View::of(&resolution.desired);
+        targets(&resolution.desired, true, Profile::Generic, &root)
+            .iter()
+            .find(|target| target.path().ends_with(path))
+            .map(|target| render(target, &Roots::default(), &view).unwrap().content)
+    }
+
+    #[test]
+    fn engine_options_go_to_one_place_and_only_when_the_record_says_so() {
+        let with_root = |place: &str, path: &str| {
+            format!(
+                "docker=service|EngineDataRoot|{path}|EngineOptions|{place}|LiveRestore|yes|StorageDriver|overlay2\n"
+            )
+        };
+        let record = |place: &str| with_root(place, "/srv/a");
+        let odd = with_root("daemon.json", "/srv/a \"b\" $c");
+        let json = rendered(&odd, "", "docker/daemon.json").unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "data-root": "/srv/a \"b\" $c", "live-restore": true, "storage-driver": "overlay2"
+            })
+        );
+        assert_eq!(rendered(&record("daemon.json"), "", "sysconfig/docker"), None);
+
+        let sysconfig = rendered(&record("sysconfig"), "", "sysconfig/docker").unwrap();
+        let line = sysconfig.lines().find(|line| line.starts_with("DOCKER_OPTS=")).unwrap();
+        assert_eq!(
+            line,
+            r#"DOCKER_OPTS="--storage-driver=overlay2 --data-root=/srv/a --live-restore""#
+        );
+        let odd = with_root("sysconfig", "/srv --insecure-registry=evil");
+        let sysconfig = rendered(&odd, "", "sysconfig/docker").unwrap();
+        assert!(!sysconfig.contains("insecure"), "{sysconfig}");
+        assert_eq!(rendered(&record("sysconfig"), "", "docker/daemon.json"), None);
+        assert_eq!(
+            rendered("docker=service|StorageDriver|overlay2\n", "", "docker/daemon.json"),
+            None
+        );
+    }
+
+    #[test]
+    fn an_alias_is_for_those_whom_access_names() {
+        let record = |access: &str| {
+            format!(
+                "wiki=service|Address|10.0.3.9|Image|web|TCPPort|80|WebAlias|wiki|access|{access}|status|enabled\n"
+            )
+        };
+        let file = |access: &str| rendered("", &record(access), "conf.d/wharf.conf").unwrap();
+        assert!(file("private").contains("ProxyPass \"/wiki\" \"http://10.0.3.9:80\""));
+        assert!(file("private").contains("Require ip 10.77.0.0/24"));
+        assert!(
+            !file("localhost").contains("Require ip")
+                && file("localhost").contains("Require local")
+        );
+        assert!(file("public").contains("Require all granted"));
+    }
+}

@@ -73,7 +73,7 @@ pub fn host_record(
     let name = value::bridge_name(props.get("Bridge").unwrap_or(DEFAULT_BRIDGE));
     let subnet = value::subnet(props.get("Subnet").unwrap_or(DEFAULT_SUBNET));
     let path = |name: &str| props.get(name).and_then(|text| value::absolute_path(text).ok());
-    let host = HostRecord {
+    let mut host = HostRecord {
         // A bridge of the wrong name or subnet would be worse than none.
         bridge: name.ok().zip(subnet.ok()).map(|(name, subnet)| Bridge { name, subnet }),
         data_root: root.at(path("DataRoot").unwrap_or_else(|| DEFAULT_DATA_ROOT.into())),
@@ -93,7 +93,25 @@ pub fn host_record(
         web_server: props.get("WebServer") != Some("none"),
         domain: domain(snapshot),
     };
+    let faults = faults.into_iter().chain(one_word(&mut host)).collect();
     (host, faults)
+}
+
+/// Takes a data root out that `DOCKER_OPTS` cannot hold: its words are parted at blanks, so a part of
+/// the path would become an option of its own.
+fn one_word(host: &mut HostRecord) -> Option<Rejection> {
+    let parts = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '\\' | '$' | '`');
+    let is_words = host.engine.place == OptionsPlace::Sysconfig;
+    let path =
+        host.engine.data_root.take_if(|path| is_words && path.to_string_lossy().contains(parts))?;
+    Some(Rejection {
+        database: DbName::CONFIGURATION.to_owned(),
+        key: "docker".to_owned(),
+        property: Some("EngineDataRoot".to_owned()),
+        value: Some(path.display().to_string()),
+        wrong: "DOCKER_OPTS in /etc/sysconfig/docker cannot hold a path with blanks, quotes, '$' or '\\'".to_owned(),
+        remedy: Some("config setprop docker EngineOptions daemon.json".to_owned()),
+    })
 }
 
 /// The primary domain: the type of the scalar record `DomainName`.

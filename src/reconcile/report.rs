@@ -231,7 +231,8 @@ fn line(id: usize, step: &PlannedStep) -> PlanLine {
     }
 }
 
-fn chain(error: &dyn Error) -> Vec<String> {
+/// An error and its causes, the nearest first.
+pub(crate) fn chain(error: &dyn Error) -> Vec<String> {
     let mut because = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(error) = cause {
