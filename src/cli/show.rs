@@ -126,7 +126,7 @@ fn cells(row: &Row) -> [String; 9] {
         or_dash(row.health.unwrap_or_default().to_owned()),
         or_dash(row.address.clone().unwrap_or_default()),
         or_dash(row.ports.join(" ")),
-        or_dash(row.exposure.unwrap_or_default().to_owned()),
+        or_dash(row.exposure.clone().unwrap_or_default()),
         or_dash(row.links.join(" ")),
         or_dash(row.routes.join(" ")),
     ]

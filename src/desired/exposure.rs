@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::db::value::{ContainerName, Egress, Port, Protocol};
 use crate::desired::container::Draft;
@@ -158,14 +158,15 @@ fn restrict(guard: &mut Guard, to: HostPort, exposure: &Exposure) {
     if !exposure.allow.is_empty() {
         guard.restricted.insert(to);
     }
-    for network in &exposure.allow {
-        match *network {
+    // The kernel takes no element that lies within another one.
+    for network in IpNet::aggregate(&exposure.allow) {
+        match network {
             IpNet::V4(network) => drop(guard.allow4.insert(Source { protocol, port, network })),
             IpNet::V6(network) => drop(guard.allow6.insert(Source { protocol, port, network })),
         }
     }
-    for network in &exposure.deny {
-        match *network {
+    for network in IpNet::aggregate(&exposure.deny) {
+        match network {
             IpNet::V4(network) => drop(guard.deny4.insert(Source { protocol, port, network })),
             IpNet::V6(network) => drop(guard.deny6.insert(Source { protocol, port, network })),
         }
@@ -179,9 +180,8 @@ fn egress(guard: &mut Guard, address: std::net::Ipv4Addr, egress: &Egress) {
         Egress::Lan => drop(guard.egress_lan.insert(address)),
         Egress::List(networks) => {
             guard.egress_listed.insert(address);
-            guard
-                .egress_to
-                .extend(networks.iter().map(|network| EgressFlow { from: address, to: *network }));
+            let networks = Ipv4Net::aggregate(networks);
+            guard.egress_to.extend(networks.into_iter().map(|to| EgressFlow { from: address, to }));
         }
     }
 }

@@ -139,7 +139,15 @@ pub fn local_networks(host: &HostRecord, snapshot: &Snapshot, facts: &Facts) -> 
     };
     let chosen = if listed.is_empty() { facts.local_networks.clone() } else { listed };
     let ours = host.bridge.as_ref().map(|bridge| IpNet::V4(bridge.subnet));
-    chosen.into_iter().filter(|network| Some(*network) != ours).collect()
+    let is_link_local = |network: &IpNet| match network {
+        IpNet::V4(network) => network.addr().is_link_local(),
+        IpNet::V6(network) => network.addr().is_unicast_link_local(),
+    };
+    chosen
+        .into_iter()
+        // A link-local network is on every link, the provider's too: it can mean nobody in particular.
+        .filter(|network| Some(*network) != ours && !is_link_local(network))
+        .collect()
 }
 
 /// The bridge, unless its subnet is in use elsewhere: then containers would be unreachable, or what

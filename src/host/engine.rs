@@ -194,6 +194,21 @@ impl Engine {
         HostError::Engine { doing: doing.into(), source }
     }
 
+    /// One call with its limit, of which nothing can be done already.
+    async fn must<T>(
+        &self,
+        doing: impl Into<String>,
+        call: impl Future<Output = Result<T, Answer>>,
+    ) -> Result<T, HostError> {
+        let doing = doing.into();
+        let Ok(answer) = timeout(self.limit, call).await else {
+            let endpoint = self.endpoint.clone();
+            let source = Box::new(Error::Silent { endpoint, limit: self.limit });
+            return Err(HostError::Engine { doing, source });
+        };
+        answer.map_err(|error| self.failed(doing, error))
+    }
+
     /// One call with its limit; what [`is_done`] calls done is `None`.
     async fn call<T>(
         &self,
@@ -281,7 +296,7 @@ impl Engine {
             ..NetworkCreateRequest::default()
         };
         let doing = format!("create network {}", bridge.name);
-        self.call(doing, self.limit, self.client().create_network(request)).await.map(drop)
+        self.must(doing, self.client().create_network(request)).await.map(drop)
     }
 
     /// Removes the network, if it is ours.
@@ -303,7 +318,7 @@ impl Engine {
     async fn create_as(&self, new: &NewContainer, name: &str) -> Result<(), HostError> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let create = self.client().create_container(Some(options), body::body(new));
-        self.call(format!("create container {name}"), self.limit, create).await.map(drop)
+        self.must(format!("create container {name}"), create).await.map(drop)
     }
 
     /// Puts a new container in the place of the container `old`.
@@ -341,16 +356,14 @@ impl Engine {
     pub(crate) async fn start(&self, name: &str) -> Result<(), HostError> {
         let start = self.client().start_container(name, None::<StartContainerOptions>);
         let doing = format!("start container {name}");
-        match timeout(self.limit, start).await {
-            // 304: it runs. A name that is gone is an error here.
-            Ok(Err(Answer::DockerResponseServerError { status_code: 304, .. }) | Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.failed(doing, error)),
-            Err(_) => {
-                let endpoint = self.endpoint.clone();
-                let source = Box::new(Error::Silent { endpoint, limit: self.limit });
-                Err(HostError::Engine { doing, source })
+        // 304: it runs. A name that is gone is an error here.
+        let start = async {
+            match start.await {
+                Err(Answer::DockerResponseServerError { status_code: 304, .. }) => Ok(()),
+                other => other,
             }
-        }
+        };
+        self.must(doing, start).await
     }
 
     /// Ends its process, within the grace that the container was made with.
@@ -388,7 +401,7 @@ impl Engine {
     pub(crate) async fn rename(&self, id: &str, name: &str) -> Result<(), HostError> {
         let options = RenameContainerOptionsBuilder::default().name(name).build();
         let rename = self.client().rename_container(id, options);
-        self.call(format!("rename container to {name}"), self.limit, rename).await.map(drop)
+        self.must(format!("rename container to {name}"), rename).await
     }
 
     /// How a container ended, when it has, and its health.
@@ -445,11 +458,7 @@ impl Engine {
 
 /// Whether the answer means that it is so already: 304, or the thing is not there.
 fn is_done(error: &Answer) -> bool {
-    matches!(error, Answer::DockerResponseServerError { status_code: 304 | 404, message } if {
-        // 404 also says that an image or network is missing when a container is created.
-        let missing = message.to_ascii_lowercase();
-        !(missing.contains("no such image") && missing.contains("create"))
-    })
+    matches!(error, Answer::DockerResponseServerError { status_code: 304 | 404, .. })
 }
 
 /// What differs between the engine's network and the bridge that is desired.

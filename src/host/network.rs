@@ -50,8 +50,8 @@ fn local_networks(bridge: &str) -> Result<BTreeSet<IpNet>, Error> {
             found.extend(network.ok().filter(|net| net.addr().is_private()).map(IpNet::V4));
         } else if let (Some(ip), Some(mask)) = (address.as_sockaddr_in6(), mask.as_sockaddr_in6()) {
             let network = Ipv6Net::with_netmask(ip.ip(), mask.ip()).map(|net| net.trunc());
-            let local =
-                |net: &Ipv6Net| net.addr().is_unique_local() || net.addr().is_unicast_link_local();
+            // Never link-local: every link has that network, the provider's too.
+            let local = |net: &Ipv6Net| net.addr().is_unique_local();
             found.extend(network.ok().filter(local).map(IpNet::V6));
         }
     }

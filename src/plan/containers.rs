@@ -29,6 +29,12 @@ pub(crate) fn plan_network(
                 bridge.name
             ));
         }
+        ObservedNetwork::Differs { how, ours: true, .. } if held_on_it(given).is_some() => {
+            let held = held_on_it(given).map(ToString::to_string).unwrap_or_default();
+            ground.no_bridge = Some(format!(
+                "the bridge must be made anew ({how}), and container '{held}' on it is held; see record '{held}'"
+            ));
+        }
         ObservedNetwork::Differs { id, how, ours: true } => {
             ground.bridge_anew = true;
             let removed = given
@@ -47,6 +53,11 @@ pub(crate) fn plan_network(
             ground.bridged.insert(made);
         }
     }
+}
+
+/// A container that stays as it is: while it is there, so does the bridge.
+fn held_on_it<'a>(given: &Given<'a>) -> Option<&'a ContainerName> {
+    given.observed.containers.keys().find(|name| given.desired.held.contains_key(*name))
 }
 
 /// What the planning of containers carries along.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::apply::Outcome;
 use crate::db::value::ContainerName;
 use crate::desired::{Assignment, Rejection, Resolution};
-use crate::plan::{Difference, Plan, PlannedStep, Reason};
+use crate::plan::{Difference, Plan, PlannedStep, Reason, Step};
 use crate::state::exposure::Matches;
 use crate::state::{Container, Health, Observed, ObservedContainer, ObservedGuard};
 use crate::template;
@@ -91,8 +91,8 @@ pub struct Row {
     pub address: Option<String>,
     /// `HOST->CONTAINER/PROTOCOL`.
     pub ports: Vec<String>,
-    /// Who may reach its ports.
-    pub exposure: Option<&'static str>,
+    /// Who may reach its ports; `... (not in force)` while the guard is not as it must be.
+    pub exposure: Option<String>,
     /// `TARGET:ALIAS`.
     pub links: Vec<String>,
     /// Web routes to it.
@@ -291,13 +291,19 @@ fn row(
         ports: container.map_or_else(|| published(found), ports),
         exposure: container
             .and_then(|c| c.exposure.as_ref())
-            .map(|exposure| exposure.access.as_str()),
+            .map(|exposure| in_force(exposure.access.as_str(), plan)),
         links: links.collect(),
         routes: routes.collect(),
         image: image.to_owned(),
         status: found.map(|found| found.status.clone()),
         held,
     }
+}
+
+/// What the record says of access, and whether the kernel says so too.
+fn in_force(access: &str, plan: &Plan) -> String {
+    let waits = plan.steps.iter().any(|step| matches!(step.step, Step::LoadGuard { .. }));
+    if waits { format!("{access} (not in force)") } else { access.to_owned() }
 }
 
 fn ports(container: &Container) -> Vec<String> {

@@ -200,3 +200,38 @@ fn page_in(lab: &Lab, from: &str, url: &str) -> String {
     let line = format!("timeout 3 wget -q -O - {url} 2>/dev/null");
     lab.exec(from, &["sh", "-c", &line]).stdout
 }
+
+#[test]
+fn a_private_port_is_closed_to_the_link_local_network_of_the_provider() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access private", web("shop", 8080)));
+    apply(&lab);
+    let links = lab.host(&["ip", "-6", "-o", "addr", "show", "dev", "wan0", "scope", "link"]);
+    let address = links.stdout.split_whitespace().find(|word| word.starts_with("fe80:")).unwrap();
+    let url = format!("http://[{}%25eth0]:8080/", address.trim_end_matches("/64"));
+    // The same way in, open, so that "closed" means the guard.
+    setprop(&lab, "shop access public");
+    apply(&lab);
+    until_page(WEB_TEXT, || lab.wan_get(&url));
+
+    setprop(&lab, "shop access private");
+    apply(&lab);
+
+    assert!(closed(&lab.wan_get(&url)));
+}
+
+#[test]
+fn networks_that_lie_within_each_other_are_one() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access public DenyHosts 203.0.113.0/24,203.0.113.7", web("shop", 8080)));
+    setprop(&lab, "shop AllowHosts 10.0.0.0/8,10.1.0.0/16,198.51.100.0/24");
+    setprop(&lab, "shop Egress 10.0.0.0/8,10.77.0.0/16");
+    apply(&lab);
+    assert_eq!(lab.wan_get("http://198.51.100.1:8080/").unwrap().status, 200);
+
+    setprop(&lab, "shop access private");
+    apply(&lab);
+
+    assert!(closed(&lab.wan_get("http://198.51.100.1:8080/")));
+    lab.wharf(&["plan"]).succeeded();
+}
