@@ -186,6 +186,14 @@ pub trait Store {
     /// else what kept it from being written.
     fn commit(&mut self, database: &DbName, change: &Change) -> Result<Committed, Error>;
 
+    /// What tells this store from another one at the same place, made at random when it was made;
+    /// `None` when it does not exist, or is of a kind that cannot tell (e-smith's files).
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read.
+    fn identity(&self) -> Result<Option<String>, Error>;
+
     /// The names of the databases that exist, sorted.
     ///
     /// # Errors

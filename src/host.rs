@@ -94,7 +94,7 @@ impl Error {
             Self::Engine { source, .. } => source.remedy(),
             Self::Command { source, .. } => source.remedy(),
             Self::Refused { path, .. } => Some(format!(
-                "look at the fragments in /etc/wharf/templates-custom of {}",
+                "{} is made from the records and from fragments in /etc/wharf/templates-custom: one of them is wrong",
                 path.display()
             )),
             Self::GuardNotLoaded => Some("nft list table inet wharf".to_owned()),
@@ -113,6 +113,16 @@ pub trait Host {
 
     /// The canonical specs from which containers of ours were made, as far as remembered.
     fn recall(&self, names: &[ContainerName]) -> BTreeMap<ContainerName, Value>;
+
+    /// The identity of the store from which the containers here were made, when it is remembered.
+    fn known_store(&self) -> Option<String>;
+
+    /// Remembers it.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    fn remember_store(&self, identity: &str) -> Result<(), Error>;
 
     /// Does one step. Done already is done: no error.
     fn perform(&self, step: &Step) -> impl Future<Output = Result<(), Error>>;
@@ -161,6 +171,14 @@ impl Host for System {
 
     fn recall(&self, names: &[ContainerName]) -> BTreeMap<ContainerName, Value> {
         names.iter().filter_map(|name| Some((name.clone(), self.memory.spec(name)?))).collect()
+    }
+
+    fn known_store(&self) -> Option<String> {
+        self.memory.store()
+    }
+
+    fn remember_store(&self, identity: &str) -> Result<(), Error> {
+        self.memory.remember_store(identity)
     }
 
     async fn perform(&self, step: &Step) -> Result<(), Error> {

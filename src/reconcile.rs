@@ -50,7 +50,7 @@ pub enum Error {
     },
     /// There are containers, and no records at all: that is a lost database, not a wish.
     #[error(
-        "there is no database {} in {location}, but {containers} containers of it; they are left as they are",
+        "{location} is not the database from which the {containers} containers here were made (no {}, or a new one); they are left as they are",
         DbName::CONTAINERS
     )]
     NoDatabase {
@@ -130,7 +130,7 @@ pub async fn pass<H: Host>(
 ) -> Result<Report, Error> {
     let overrides = host::overrides::read(&cx.overrides)?;
     let (snapshot, assigned) = records(cx, mode, &overrides)?;
-    let mut round = look(cx, &snapshot, &overrides, wish).await?;
+    let mut round = look(cx, mode, &snapshot, &overrides, wish).await?;
     let mut report = Report::new(&round.resolution, assigned);
     report.first_plan(&round.plan);
     report.templates(&round.failed_templates);
@@ -146,7 +146,7 @@ pub async fn pass<H: Host>(
             let outcome = apply::apply(&round.plan, &cx.host, cx.parallel, stop).await;
             report.outcome(&round.plan, outcome);
             // What was asked for once is done once.
-            round = look(cx, &snapshot, &overrides, &Wish::default()).await?;
+            round = look(cx, mode, &snapshot, &overrides, &Wish::default()).await?;
         }
     }
     report.last_look(&round.resolution, &round.observed, &round.plan, &round.names);
@@ -233,6 +233,7 @@ struct Round {
 
 async fn look<H: Host>(
     cx: &Context<H>,
+    mode: Mode,
     snapshot: &Snapshot,
     overrides: &Overrides,
     wish: &Wish,
@@ -241,7 +242,7 @@ async fn look<H: Host>(
     let web_server = desired::network::host_record(snapshot, &cx.schema, &cx.root).0.web_server;
     query.targets = template::all_paths(cx.profile, &cx.root);
     let observed = cx.host.observe(&query).await?;
-    lost_database(cx, snapshot, &observed)?;
+    lost_database(cx, mode, snapshot, &observed)?;
     let resolution = desired::resolve(snapshot, &cx.schema, &cx.root, &observed.facts, overrides);
     let (files, failed_templates) = render(cx, &resolution, web_server);
     let differing: Vec<ContainerName> = resolution
@@ -266,28 +267,38 @@ async fn look<H: Host>(
     Ok(Round { observed, resolution, failed_templates, plan, names })
 }
 
-/// A database that is gone is no wish to remove every container: a file system that is not mounted
-/// looks the same.
-fn lost_database<H>(
+/// A database that is gone is no wish to remove every container, and neither is a new one in its
+/// place: a file system that is not mounted looks like the one, and a record set then like the other.
+fn lost_database<H: Host>(
     cx: &Context<H>,
+    mode: Mode,
     snapshot: &Snapshot,
     observed: &Observed,
 ) -> Result<(), Error> {
+    let store = db::open(&cx.store)?;
+    let identity = store.identity()?;
     let containers = observed.containers.len();
-    if containers == 0 || !snapshot.containers.is_empty() {
-        return Ok(());
-    }
-    let exists = db::open(&cx.store)?.exists(&database(DbName::CONTAINERS)?)?;
-    if exists {
-        return Ok(());
-    }
-    let location = match &cx.store {
-        Location::Sqlite(file) => file.display().to_string(),
-        Location::Esmith(directory) | Location::EsmithBelow(directory) => {
-            directory.display().to_string()
+    let has_record =
+        observed.containers.keys().any(|name| snapshot.containers.get(name.as_str()).is_some());
+    if containers > 0 && !has_record {
+        let exists = store.exists(&database(DbName::CONTAINERS)?)?;
+        let known = cx.host.known_store();
+        let is_other = known.is_some() && identity.is_some() && known != identity;
+        if !exists || is_other {
+            let location = match &cx.store {
+                Location::Sqlite(file) => file.display().to_string(),
+                Location::Esmith(path) | Location::EsmithBelow(path) => path.display().to_string(),
+            };
+            return Err(Error::NoDatabase { location, containers });
         }
-    };
-    Err(Error::NoDatabase { location, containers })
+    }
+    if let Some(identity) = identity
+        && mode == Mode::Apply
+        && cx.host.known_store().as_ref() != Some(&identity)
+    {
+        cx.host.remember_store(&identity)?;
+    }
+    Ok(())
 }
 
 fn render<H>(

@@ -124,6 +124,10 @@ impl Store for Flat {
         }
     }
 
+    fn identity(&self) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
     fn names(&self) -> Result<Vec<DbName>, Error> {
         let path = &self.directory;
         let failed = |source| Error::Read { path: path.clone(), source };

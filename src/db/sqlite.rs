@@ -47,6 +47,8 @@ const NEEDED_SQLITE: (i32, &str) = (3_051_003, "3.51.3");
 /// A database stays when its last record goes, as an e-smith file does: whoever finds it empty must be
 /// able to tell that from a database that was lost.
 const TABLES: &str = "
+    CREATE TABLE identity (id TEXT NOT NULL) STRICT;
+    INSERT INTO identity VALUES (lower(hex(randomblob(16))));
     CREATE TABLE database (name TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID;
     CREATE TABLE record (
         database TEXT NOT NULL,
@@ -252,6 +254,14 @@ impl Store for Sqlite {
         store(&transaction, database, change.key(), new.as_ref()).map_err(explain)?;
         transaction.commit().map_err(explain)?;
         Ok(Committed::Changed)
+    }
+
+    fn identity(&self) -> Result<Option<String>, Error> {
+        self.look(|connection| {
+            let mut query = connection.prepare("SELECT id FROM identity")?;
+            let mut rows = query.query([])?;
+            rows.next()?.map(|row| row.get(0)).transpose()
+        })
     }
 
     fn names(&self) -> Result<Vec<DbName>, Error> {

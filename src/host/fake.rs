@@ -24,6 +24,7 @@ pub(crate) struct FakeHost {
     /// Containers that cannot be started.
     broken: RefCell<BTreeSet<ContainerName>>,
     performed: RefCell<Vec<String>>,
+    store: RefCell<Option<String>>,
 }
 
 impl FakeHost {
@@ -123,6 +124,15 @@ impl Host for FakeHost {
     fn recall(&self, names: &[ContainerName]) -> BTreeMap<ContainerName, Value> {
         let specs = self.specs.borrow();
         names.iter().filter_map(|name| Some((name.clone(), specs.get(name)?.clone()))).collect()
+    }
+
+    fn known_store(&self) -> Option<String> {
+        self.store.borrow().clone()
+    }
+
+    fn remember_store(&self, identity: &str) -> Result<(), Error> {
+        self.store.replace(Some(identity.to_owned()));
+        Ok(())
     }
 
     async fn perform(&self, step: &Step) -> Result<(), Error> {

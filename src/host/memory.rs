@@ -84,6 +84,24 @@ impl Memory {
         write(&self.written_file(target), hash.as_bytes())
     }
 
+    fn store_file(&self) -> PathBuf {
+        self.0.join("store")
+    }
+
+    /// The identity of the store from which the containers were made.
+    pub fn store(&self) -> Option<String> {
+        fs::read_to_string(self.store_file()).ok().map(|text| text.trim().to_owned())
+    }
+
+    /// Keeps it.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn remember_store(&self, identity: &str) -> Result<(), Error> {
+        write(&self.store_file(), identity.as_bytes())
+    }
+
     fn guard_file(&self) -> PathBuf {
         self.0.join("guard.json")
     }

@@ -121,7 +121,7 @@ fn a_lost_database_removes_nothing() {
     let stop = AtomicBool::new(false);
     let error =
         bench.runtime.block_on(pass(&bench.cx, Mode::Apply, &Wish::default(), &stop)).unwrap_err();
-    assert!(error.to_string().contains("1 containers of it; they are left"), "{error}");
+    assert!(error.to_string().contains("the 1 containers here were made"), "{error}");
     assert_eq!(bench.cx.host.state().containers.len(), 1);
 }
 
