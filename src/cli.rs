@@ -314,6 +314,16 @@ fn look(root: &Path, output: Output, show: fn(&Report) -> String) -> Exit {
 }
 
 fn apply(root: &Path, output: Output, wish: &Wish) -> Exit {
+    apply_and_judge(root, output, wish, Report::has_faults)
+}
+
+/// A pass, and the exit status that `has_faults` gives its report.
+fn apply_and_judge(
+    root: &Path,
+    output: Output,
+    wish: &Wish,
+    has_faults: impl Fn(&Report) -> bool,
+) -> Exit {
     let Some((cx, settings)) = Desk::open(root).and_then(Desk::context) else {
         return Exit::Failed;
     };
@@ -330,7 +340,7 @@ fn apply(root: &Path, output: Output, wish: &Wish) -> Exit {
         reconcile::pass(&cx, Mode::Apply, wish, &stop).await.map_err(Failed::Pass)
     };
     let Some(result) = block_on(work) else { return Exit::Failed };
-    finish(result, output)
+    finish(result, output, has_faults)
 }
 
 /// Why `apply` did nothing.
@@ -339,7 +349,11 @@ enum Failed {
     Pass(reconcile::Error),
 }
 
-fn finish(result: Result<Report, Failed>, output: Output) -> Exit {
+fn finish(
+    result: Result<Report, Failed>,
+    output: Output,
+    has_faults: impl Fn(&Report) -> bool,
+) -> Exit {
     match result {
         Ok(report) => {
             if output.json {
@@ -348,7 +362,7 @@ fn finish(result: Result<Report, Failed>, output: Output) -> Exit {
                 print(&show::applied(&report));
             }
             complain_about(&report);
-            if report.has_faults() { Exit::Failed } else { Exit::Done }
+            if has_faults(&report) { Exit::Failed } else { Exit::Done }
         }
         Err(Failed::Pass(error)) => {
             complain(&error, error.remedy().as_deref());
@@ -374,7 +388,7 @@ fn teardown(root: &Path) -> Exit {
         reconcile::teardown(&cx, &stop).await.map_err(Failed::Pass)
     };
     let Some(result) = block_on(work) else { return Exit::Failed };
-    finish(result, Output { json: false })
+    finish(result, Output { json: false }, Report::has_faults)
 }
 
 /// `signal-event EVENT [ARGUMENT...]`, with e-smith's statuses.

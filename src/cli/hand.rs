@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bstr::BStr;
 
-use crate::cli::{Desk, Exit, Output, apply, complain, complain_text, overrides};
+use crate::cli::{Desk, Exit, Output, apply_and_judge, complain, complain_text, overrides};
 use crate::db::value::{self, ContainerName};
 use crate::db::{DbName, Records};
 use crate::desired::{Override, Overrides, Props};
@@ -81,7 +81,11 @@ fn change(
         complain(&error, error.remedy().as_deref());
         return Exit::Failed;
     }
-    apply(root, Output { json: false }, wish)
+    // A fault of somebody else is told, and is no failure of what was asked for here.
+    let concerned = with_links(&records, &record);
+    apply_and_judge(root, Output { json: false }, wish, |report| {
+        report.has_faults_about(&concerned)
+    })
 }
 
 fn containers(desk: &Desk) -> Result<Records, crate::db::Error> {

@@ -8,6 +8,7 @@ use std::error::Error;
 use serde::Serialize;
 
 use crate::apply::Outcome;
+use crate::db::DbName;
 use crate::db::value::ContainerName;
 use crate::desired::{Assignment, Rejection, Resolution};
 use crate::plan::{Difference, Plan, PlannedStep, Reason, Step};
@@ -203,6 +204,14 @@ impl Report {
     /// Whether something was asked for and is not so.
     pub fn has_faults(&self) -> bool {
         !self.rejected.is_empty() || !self.failed.is_empty()
+    }
+
+    /// Whether one of `names`, or the host itself, was asked for something and is not so.
+    pub fn has_faults_about(&self, names: &BTreeSet<ContainerName>) -> bool {
+        let is_one = |key: &str| names.iter().any(|name| name.as_str() == key);
+        let of_host = |rejection: &Rejection| rejection.database == DbName::CONFIGURATION;
+        self.rejected.iter().any(|rejection| of_host(rejection) || is_one(&rejection.key))
+            || self.failed.iter().any(|failure| failure.record.as_deref().is_none_or(is_one))
     }
 
     /// Whether the host is as the records say.

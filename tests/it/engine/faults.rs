@@ -345,3 +345,33 @@ fn a_failed_start_opens_nothing() {
     wait_until(SOON, "the other is served", || lab.host_get("http://localhost:8081/").is_ok());
     assert!(closed(&lab.lan_get(&format!("http://{HOST_LAN}:8085/"))));
 }
+
+#[test]
+fn a_new_database_in_the_place_of_a_lost_one_removes_no_container() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, STEADY);
+    apply(&lab);
+    let store = lab.root().join("var/lib/wharf/config.sqlite");
+    let aside = lab.scratch("aside.sqlite");
+    fs::rename(&store, &aside).unwrap();
+    set(&lab, "other service status enabled Image demo-db PortMapping none");
+
+    lab.wharf(&["apply"]).ended_with(1).complains_of(&["config.sqlite", "teardown"]);
+    assert!(lab.runs("steady") && !lab.runs("other"));
+
+    fs::rename(&aside, &store).unwrap();
+    apply(&lab);
+    assert!(lab.runs("steady"));
+}
+
+#[test]
+fn a_fault_of_another_record_is_no_failure_of_what_is_asked_by_hand() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, STEADY);
+    set(&lab, "ghost service status enabled Image no-such-image");
+    lab.wharf(&["apply"]).ended_with(1);
+
+    lab.wharf(&["stop", "steady"]).succeeded().complains_of(&["ghost"]);
+    assert!(!lab.runs("steady"));
+    lab.wharf(&["start", "ghost"]).ended_with(1).complains_of(&["ghost"]);
+}
