@@ -312,12 +312,17 @@ impl Engine {
 
     /// Creates a container under its record's name; an unfinished one of the same spec is taken.
     pub(crate) async fn create(&self, new: &NewContainer) -> Result<(), HostError> {
-        self.create_as(new, new.spec.name.as_str()).await
+        self.create_as(new, new.spec.name.as_str(), &[]).await
     }
 
-    async fn create_as(&self, new: &NewContainer, name: &str) -> Result<(), HostError> {
+    async fn create_as(
+        &self,
+        new: &NewContainer,
+        name: &str,
+        kept: &[KeptVolume],
+    ) -> Result<(), HostError> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
-        let create = self.client().create_container(Some(options), body::body(new));
+        let create = self.client().create_container(Some(options), body::body(new, kept));
         self.must(format!("create container {name}"), create).await.map(drop)
     }
 
@@ -335,7 +340,8 @@ impl Engine {
         let next = format!("{name}{}", Role::Next.suffix());
         let previous = format!("{name}{}", Role::Previous.suffix());
         self.remove(&next).await?;
-        self.create_as(new, &next).await?;
+        let kept = self.unnamed_volumes(old).await?;
+        self.create_as(new, &next, &kept).await?;
         self.stop(old).await?;
         self.rename(old, &previous).await?;
         self.rename(&next, name).await?;
@@ -351,6 +357,21 @@ impl Engine {
             return Err(HostError::Engine { doing, source: Box::new(Error::WentBack { message }) });
         }
         self.remove(old).await
+    }
+
+    /// The volumes that an image declares and no record names: their data would else stay behind with
+    /// the old container.
+    async fn unnamed_volumes(&self, id: &str) -> Result<Vec<KeptVolume>, HostError> {
+        let inspect = self.client().inspect_container(id, None::<InspectContainerOptions>);
+        let found = self.call("inspect container", self.limit, inspect).await?;
+        let mounts = found.and_then(|found| found.mounts).unwrap_or_default();
+        Ok(mounts
+            .into_iter()
+            .filter_map(|mount| {
+                let name = mount.name.filter(|name| is_unnamed(name))?;
+                Some(KeptVolume { name, target: mount.destination? })
+            })
+            .collect())
     }
 
     pub(crate) async fn start(&self, name: &str) -> Result<(), HostError> {
@@ -454,6 +475,20 @@ impl Engine {
             })
         })
     }
+}
+
+/// A volume of the old container that the new one takes over.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptVolume {
+    /// The engine's name for it.
+    pub(crate) name: String,
+    /// Where it is mounted.
+    pub(crate) target: String,
+}
+
+/// Whether the engine made the name: 64 hexadecimal digits.
+fn is_unnamed(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Whether the answer means that it is so already: 304, or the thing is not there.

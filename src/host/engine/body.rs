@@ -11,6 +11,7 @@ use bollard::models::{
     RestartPolicy, RestartPolicyNameEnum,
 };
 
+use crate::host::engine::KeptVolume;
 use crate::host::engine::list::{LABEL_GENERATION, LABEL_HASH, LABEL_RECORD};
 use crate::plan::NewContainer;
 use crate::state::ContainerSpec;
@@ -20,7 +21,7 @@ use crate::state::container::{Attachment, Listen, MountedFrom, Publish};
 const LOG_FILES: &str = "3";
 
 /// What the engine is told about a new container.
-pub(super) fn body(new: &NewContainer) -> ContainerCreateBody {
+pub(super) fn body(new: &NewContainer, kept: &[KeptVolume]) -> ContainerCreateBody {
     let spec = &new.spec;
     let labels = HashMap::from([
         (LABEL_RECORD.to_owned(), spec.name.to_string()),
@@ -50,7 +51,7 @@ pub(super) fn body(new: &NewContainer) -> ContainerCreateBody {
             ..HealthConfig::default()
         }),
         networking_config: network(new),
-        host_config: Some(host_config(new)),
+        host_config: Some(host_config(new, kept)),
         ..ContainerCreateBody::default()
     }
 }
@@ -81,7 +82,7 @@ fn network(new: &NewContainer) -> Option<NetworkingConfig> {
     Some(NetworkingConfig { endpoints_config: Some(HashMap::from([(network, endpoint)])) })
 }
 
-fn host_config(new: &NewContainer) -> HostConfig {
+fn host_config(new: &NewContainer, kept: &[KeptVolume]) -> HostConfig {
     let spec = &new.spec;
     let names = match &spec.attachment {
         Attachment::Host { names } => {
@@ -101,7 +102,7 @@ fn host_config(new: &NewContainer) -> HostConfig {
         memory: spec.memory_bytes.and_then(|bytes| i64::try_from(bytes).ok()),
         nano_cpus: spec.nano_cpus.and_then(|cpus| i64::try_from(cpus).ok()),
         pids_limit: spec.pids,
-        mounts: Some(spec.mounts.iter().map(mount).collect()),
+        mounts: Some(mounts(spec, kept)),
         cap_add: list(&spec.capabilities_added),
         cap_drop: list(&spec.capabilities_dropped),
         readonly_rootfs: Some(spec.read_only),
@@ -151,6 +152,21 @@ fn bindings(spec: &ContainerSpec) -> HashMap<String, Option<Vec<PortBinding>>> {
         bindings.entry(inside(*publish)).or_default().get_or_insert_default().push(binding);
     }
     bindings
+}
+
+/// What the record names, and what the old container had of volumes at places that it does not.
+fn mounts(spec: &ContainerSpec, kept: &[KeptVolume]) -> Vec<Mount> {
+    let is_free = |volume: &&KeptVolume| {
+        let target = std::path::Path::new(&volume.target);
+        spec.mounts.iter().all(|mount| mount.target != target) && !spec.tmpfs.contains_key(target)
+    };
+    let taken_over = kept.iter().filter(is_free).map(|volume| Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(volume.name.clone()),
+        target: Some(volume.target.clone()),
+        ..Mount::default()
+    });
+    spec.mounts.iter().map(mount).chain(taken_over).collect()
 }
 
 /// By the mount interface, not by binds: a source that is missing is an error there, and not an empty

@@ -311,3 +311,22 @@ fn an_engine_that_speaks_another_version_is_asked_for_its_own() {
 
     assert_eq!(observed.foreign[0].name, "mine");
 }
+
+#[test]
+fn a_volume_that_the_image_declares_goes_over_to_the_next_container() {
+    let Some(lab) = Lab::new() else { return };
+    lab.run_foreign("maker", "demo-db", &json!({}));
+    let commit = "/commit?container=maker&repo=keeper&changes=VOLUME%20/kept";
+    assert_eq!(lab.docker("POST", commit, Some(&json!({}))).status, 201);
+    set(&lab, "box1 service status enabled Image keeper PortMapping none MaxMemory 32");
+    apply(&lab);
+    lab.exec("box1", &["sh", "-c", "echo precious > /kept/data"]).succeeded();
+    let id = lab.id("box1");
+
+    setprop(&lab, "box1 MaxMemory 48");
+    apply(&lab);
+
+    assert_ne!(lab.id("box1"), id);
+    assert_eq!(lab.exec("box1", &["cat", "/kept/data"]).succeeded().stdout, "precious\n");
+    lab.wharf(&["plan"]).succeeded();
+}
