@@ -7,6 +7,7 @@
 //! runtime is touched on the way to `db`.
 
 pub mod db;
+mod desk;
 pub mod hand;
 pub mod serve;
 pub mod show;
@@ -22,15 +23,13 @@ use bstr::ByteSlice;
 use clap::{Args, Parser, Subcommand};
 
 use crate::db::schema::{Fault, Schema};
-use crate::db::{Change, DbName, Location, Store};
+use crate::db::{Change, DbName, Store};
 use crate::desired;
 use crate::event::{self, Effects, Event};
-use crate::host::engine::{Endpoint, Engine, endpoint};
-use crate::host::{self, System, lock};
-use crate::reconcile::{self, Context, Mode, Report, Wish};
-use crate::settings::{self, Root, Settings, StoreSetting};
-use crate::template::Roots;
+use crate::host::{self, lock};
+use crate::reconcile::{self, Mode, Report, Wish};
 
+use desk::Desk;
 use show::line;
 
 /// What the process says about itself when it ends.
@@ -173,102 +172,6 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
         Command::SignalEvent(rest) => signal_event(&rest.arguments, root),
     }
     .into()
-}
-
-/// Everything that a command works with.
-struct Desk {
-    settings: Settings,
-    schema: Schema,
-    store: Location,
-}
-
-impl Desk {
-    /// Prints why there is none.
-    fn open(root: &Path) -> Option<Self> {
-        let root = match std::path::absolute(root) {
-            Ok(root) => Root::new(root),
-            Err(error) => {
-                complain(&error, None);
-                return None;
-            }
-        };
-        let settings = match settings::load(root, &|name| std::env::var_os(name)) {
-            Ok(settings) => settings,
-            Err(error) => {
-                complain(&error, Some(&format!("edit {}", settings::SYSCONFIG)));
-                return None;
-            }
-        };
-        let store = match &settings.store {
-            StoreSetting::Sqlite(file) => Location::Sqlite(file.clone()),
-            StoreSetting::Esmith(directory) => Location::Esmith(directory.clone()),
-            StoreSetting::Dbpath(directory) => Location::EsmithBelow(directory.clone()),
-        };
-        let schema = Schema::new(Some(settings.root.at("/usr/share/wharf/db-schema")));
-        Some(Self { settings, schema, store })
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.settings.root.at(path)
-    }
-
-    fn lock_file(&self) -> PathBuf {
-        self.path("/run/wharf/pass.lock")
-    }
-
-    fn overrides_file(&self) -> PathBuf {
-        self.path("/run/wharf/overrides.json")
-    }
-
-    /// `DOCKER_HOST`, else the record, else Docker's own socket.
-    fn engine(&self) -> Result<Engine, crate::host::engine::Error> {
-        let host = crate::db::open(&self.store)
-            .ok()
-            .and_then(|store| store.read(&DbName::try_from(DbName::CONFIGURATION).ok()?).ok())
-            .map(|configuration| desired::Snapshot { configuration, ..Default::default() })
-            .map(|all| desired::network::host_record(&all, &self.schema, &self.settings.root).0);
-        let text = self
-            .settings
-            .engine
-            .clone()
-            .or_else(|| host.as_ref().and_then(|host| host.endpoint.clone()))
-            .unwrap_or_else(|| endpoint::DEFAULT.to_owned());
-        let certificates = self
-            .settings
-            .engine_certificates
-            .clone()
-            .or_else(|| host.and_then(|host| host.certificates));
-        let endpoint = Endpoint::parse(&text, certificates.as_deref())?;
-        Engine::new(&endpoint, self.settings.engine_timeout)
-    }
-
-    /// The context of a pass; prints why there is none.
-    fn context(self) -> Option<(Context<System>, Settings)> {
-        let engine = match self.engine() {
-            Ok(engine) => engine,
-            Err(error) => {
-                complain(&error, error.remedy().as_deref());
-                return None;
-            }
-        };
-        let overrides = self.overrides_file();
-        let templates = Roots::new(vec![
-            self.path("/usr/share/wharf/templates"),
-            self.path("/etc/wharf/templates-custom"),
-        ]);
-        let Self { settings, schema, store } = self;
-        let context = Context {
-            root: settings.root.clone(),
-            profile: settings.profile,
-            store,
-            schema,
-            templates,
-            host: System::new(engine, settings.root.clone(), settings.ready_timeout),
-            overrides,
-            parallel: settings.parallel,
-        };
-        Some((context, settings))
-    }
 }
 
 /// A runtime of one thread: a pass waits much and computes little.

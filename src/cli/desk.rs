@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What every command works with: settings, schema, store, and the engine when it is needed.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::complain;
+use crate::db::schema::Schema;
+use crate::db::{DbName, Location};
+use crate::desired;
+use crate::host::System;
+use crate::host::engine::{Endpoint, Engine, endpoint};
+use crate::reconcile::Context;
+use crate::settings::{self, Root, Settings, StoreSetting};
+use crate::template::Roots;
+
+/// Everything that a command works with.
+pub(super) struct Desk {
+    pub(super) settings: Settings,
+    pub(super) schema: Schema,
+    pub(super) store: Location,
+}
+
+impl Desk {
+    /// Prints why there is none.
+    pub(super) fn open(root: &Path) -> Option<Self> {
+        let root = match std::path::absolute(root) {
+            Ok(root) => Root::new(root),
+            Err(error) => {
+                complain(&error, None);
+                return None;
+            }
+        };
+        let settings = match settings::load(root, &|name| std::env::var_os(name)) {
+            Ok(settings) => settings,
+            Err(error) => {
+                complain(&error, Some(&format!("edit {}", settings::SYSCONFIG)));
+                return None;
+            }
+        };
+        let store = match &settings.store {
+            StoreSetting::Sqlite(file) => Location::Sqlite(file.clone()),
+            StoreSetting::Esmith(directory) => Location::Esmith(directory.clone()),
+            StoreSetting::Dbpath(directory) => Location::EsmithBelow(directory.clone()),
+        };
+        let schema = Schema::new(Some(settings.root.at("/usr/share/wharf/db-schema")));
+        Some(Self { settings, schema, store })
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.settings.root.at(path)
+    }
+
+    pub(super) fn lock_file(&self) -> PathBuf {
+        self.path("/run/wharf/pass.lock")
+    }
+
+    pub(super) fn overrides_file(&self) -> PathBuf {
+        self.path("/run/wharf/overrides.json")
+    }
+
+    /// `DOCKER_HOST`, else the record, else Docker's own socket.
+    pub(super) fn engine(&self) -> Result<Engine, crate::host::engine::Error> {
+        let host = crate::db::open(&self.store)
+            .ok()
+            .and_then(|store| store.read(&DbName::try_from(DbName::CONFIGURATION).ok()?).ok())
+            .map(|configuration| desired::Snapshot { configuration, ..Default::default() })
+            .map(|all| desired::network::host_record(&all, &self.schema, &self.settings.root).0);
+        let text = self
+            .settings
+            .engine
+            .clone()
+            .or_else(|| host.as_ref().and_then(|host| host.endpoint.clone()))
+            .unwrap_or_else(|| endpoint::DEFAULT.to_owned());
+        let certificates = self
+            .settings
+            .engine_certificates
+            .clone()
+            .or_else(|| host.and_then(|host| host.certificates));
+        let endpoint = Endpoint::parse(&text, certificates.as_deref())?;
+        Engine::new(&endpoint, self.settings.engine_timeout)
+    }
+
+    /// The context of a pass; prints why there is none.
+    pub(super) fn context(self) -> Option<(Context<System>, Settings)> {
+        let engine = match self.engine() {
+            Ok(engine) => engine,
+            Err(error) => {
+                complain(&error, error.remedy().as_deref());
+                return None;
+            }
+        };
+        let overrides = self.overrides_file();
+        let templates = Roots::new(vec![
+            self.path("/usr/share/wharf/templates"),
+            self.path("/etc/wharf/templates-custom"),
+        ]);
+        let Self { settings, schema, store } = self;
+        let context = Context {
+            root: settings.root.clone(),
+            profile: settings.profile,
+            store,
+            schema,
+            templates,
+            host: System::new(engine, settings.root.clone(), settings.ready_timeout),
+            overrides,
+            parallel: settings.parallel,
+        };
+        Some((context, settings))
+    }
+}
