@@ -208,7 +208,7 @@ pub fn resolve(
     }
 
     let local = network::local_networks(&host, snapshot, facts);
-    let guard = exposure::guard(&drafts, &host, &local, facts);
+    let guard = exposure::guard(&drafts, &host, bridge.as_ref(), &local, facts);
     let routes = exposure::routes(&drafts, facts);
     let mut desired = Desired {
         bridge,

@@ -15,7 +15,7 @@ use crate::desired::network::HostRecord;
 use crate::state::exposure::{
     EgressFlow, Guard, HostFlow, HostPort, LinkFlow, Matches, Route, Source,
 };
-use crate::state::{Access, ContainerSpec, Exposure, Facts};
+use crate::state::{Access, Bridge, ContainerSpec, Exposure, Facts};
 
 type Drafts = BTreeMap<ContainerName, Draft>;
 
@@ -101,10 +101,22 @@ fn counts(draft: &Draft, facts: &Facts, about: &[&str]) -> bool {
 }
 
 /// The sets of the packet filter.
-pub fn guard(drafts: &Drafts, host: &HostRecord, local: &BTreeSet<IpNet>, facts: &Facts) -> Guard {
+///
+/// A subnet that collides is somebody else's network, perhaps the one this host is administered
+/// from: its addresses are guarded only when the bridge is `usable`. The bridge's interface is ours
+/// in any case.
+pub fn guard(
+    drafts: &Drafts,
+    host: &HostRecord,
+    usable: Option<&Bridge>,
+    local: &BTreeSet<IpNet>,
+    facts: &Facts,
+) -> Guard {
     let mut guard = Guard { deny_forwarding: facts.forwarding_is_ours, ..Guard::default() };
     if let Some(bridge) = &host.bridge {
         guard.bridge.clone_from(&bridge.name);
+    }
+    if let Some(bridge) = usable {
         guard.subnet = bridge.subnet.to_string();
     }
     for network in local {

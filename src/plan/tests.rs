@@ -178,3 +178,16 @@ fn the_fake_looks_like_a_host() {
     let observed = runtime.block_on(FakeHost::default().observe(&Query::default())).unwrap();
     assert_eq!(observed, Observed::default());
 }
+
+#[test]
+fn a_subnet_that_collides_is_not_guarded_because_it_is_somebody_elses() {
+    let mut facts = Facts::of_lan("10.0.3.0/24");
+    assert_eq!(resolve(MYSQL, &facts).desired.guard.subnet, "10.0.3.0/24");
+
+    facts.routes = [("10.0.3.0/24".parse().unwrap(), "lan0".to_owned())].into();
+    let resolution = resolve(MYSQL, &facts);
+
+    assert_eq!(resolution.desired.guard.subnet, "");
+    assert_eq!(resolution.desired.bridge, None);
+    assert!(resolution.rejected.iter().any(|it| it.property.as_deref() == Some("Subnet")));
+}
