@@ -207,7 +207,7 @@ pub fn resolve(
         network::hold_bridged(&mut drafts);
     }
 
-    let local = network::local_networks(&host, snapshot, facts);
+    let local = network::local_networks(&host, bridge.as_ref(), snapshot, facts);
     let guard = exposure::guard(&drafts, &host, bridge.as_ref(), &local, facts);
     let routes = exposure::routes(&drafts, facts);
     let mut desired = Desired {

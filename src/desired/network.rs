@@ -122,7 +122,12 @@ fn domain(snapshot: &Snapshot) -> Option<String> {
 
 /// The networks that count as local: as the record says, else the database `networks` (SME Server),
 /// else the private networks that this host is connected to; never the containers' own.
-pub fn local_networks(host: &HostRecord, snapshot: &Snapshot, facts: &Facts) -> BTreeSet<IpNet> {
+pub fn local_networks(
+    host: &HostRecord,
+    usable: Option<&Bridge>,
+    snapshot: &Snapshot,
+    facts: &Facts,
+) -> BTreeSet<IpNet> {
     let listed: BTreeSet<IpNet> = match &host.local {
         Some(networks) => networks.iter().copied().collect(),
         None => snapshot
@@ -138,7 +143,7 @@ pub fn local_networks(host: &HostRecord, snapshot: &Snapshot, facts: &Facts) -> 
             .collect(),
     };
     let chosen = if listed.is_empty() { facts.local_networks.clone() } else { listed };
-    let ours = host.bridge.as_ref().map(|bridge| IpNet::V4(bridge.subnet));
+    let ours = usable.map(|bridge| IpNet::V4(bridge.subnet));
     let is_link_local = |network: &IpNet| match network {
         IpNet::V4(network) => network.addr().is_link_local(),
         IpNet::V6(network) => network.addr().is_unicast_link_local(),

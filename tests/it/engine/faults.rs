@@ -375,3 +375,19 @@ fn a_fault_of_another_record_is_no_failure_of_what_is_asked_by_hand() {
     assert!(!lab.runs("steady"));
     lab.wharf(&["start", "ghost"]).ended_with(1).complains_of(&["ghost"]);
 }
+
+#[test]
+fn a_subnet_that_is_the_lan_cuts_nobody_off() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, "steady service status enabled Image demo-web TCPPort 80 network host");
+    apply(&lab);
+    let url = format!("http://{HOST_LAN}/");
+    until_page(WEB_TEXT, || lab.lan_get(&url));
+
+    // The check of `db` cannot know the routes.
+    lab.db(&["configuration", "set", "docker", "service", "Subnet", "10.77.0.0/24"]);
+    lab.wharf(&["apply"]).ended_with(1).complains_of(&["Subnet", "10.77.0.0/24", "lan0"]);
+
+    until_page(WEB_TEXT, || lab.lan_get(&url));
+    assert!(closed(&lab.wan_get(&url)));
+}
