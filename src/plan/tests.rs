@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::host::fake::FakeHost;
 use crate::plan::{Given, Plan, Step, plan};
 use crate::settings::{Profile, Root};
-use crate::state::{Facts, Observed, Query};
+use crate::state::{Facts, Observed, ObservedNetwork, Query};
 use crate::template::{self, Roots, View};
 
 const MYSQL: &str = "mysql=service|Address|10.0.3.2|Image|db|TCPPort|3306|status|enabled\n";
@@ -190,4 +190,24 @@ fn a_subnet_that_collides_is_not_guarded_because_it_is_somebody_elses() {
     assert_eq!(resolution.desired.guard.subnet, "");
     assert_eq!(resolution.desired.bridge, None);
     assert!(resolution.rejected.iter().any(|it| it.property.as_deref() == Some("Subnet")));
+}
+
+#[test]
+fn a_held_container_keeps_the_bridge_and_the_others_with_it() {
+    let host = brought_to(&format!("{MYSQL}{BLOG}"));
+    let mut observed = host.state();
+    observed.network = ObservedNetwork::Differs {
+        id: "old".to_owned(),
+        how: "its subnet is 10.0.9.0/24".to_owned(),
+        ours: true,
+    };
+    let host = FakeHost::new(observed);
+    let anew = planned(&format!("{MYSQL}{BLOG}"), &host).to_string();
+    assert!(anew.contains("remove container blog: the bridge must be made anew"), "{anew}");
+
+    let held = MYSQL.replace("status|", "Hold|yes|status|");
+    let plan = planned(&format!("{held}{BLOG}"), &host);
+
+    assert!(plan.steps.iter().all(|step| step.step.kind() != "remove-container"), "{plan}");
+    assert!(plan.steps.iter().all(|step| step.step.kind() != "remove-network"), "{plan}");
 }
