@@ -6,6 +6,7 @@
 //! to this binary) or as subcommands; they keep e-smith's output and statuses. No engine, template or
 //! runtime is touched on the way to `db`.
 
+mod author;
 pub mod db;
 mod desk;
 pub mod hand;
@@ -334,8 +335,9 @@ fn schema(root: &Path, database: &str, output: Output) -> Exit {
 
 /// `db` and `config`.
 fn run_db(tool: db::Tool, args: &[OsString], root: &Path) -> ExitCode {
-    let Some(desk) = Desk::open(root) else { return Exit::Failed.into() };
-    let mut store = match crate::db::open(&desk.store) {
+    let Some(mut desk) = Desk::open(root) else { return Exit::Failed.into() };
+    desk.audit.author.command = db::command_line(tool, args, &desk.schema);
+    let mut store = match crate::db::open(&desk.store, &desk.audit) {
         Ok(store) => store,
         Err(error) => {
             complain(&error, None);
@@ -367,7 +369,11 @@ fn check(
     let pairs = properties.iter().map(|(name, value)| (name.as_bstr(), value.as_bstr()));
     let checked = schema.check_record(database.as_str(), change.key(), new.kind(), pairs);
     let is_set = |name: &str| match change {
-        Change::Set { .. } | Change::SetDefault { .. } | Change::SetType { .. } => true,
+        Change::Set { .. }
+        | Change::SetDefault { .. }
+        | Change::SetType { .. }
+        | Change::Put { .. }
+        | Change::Revert { .. } => true,
         Change::SetProps { props, .. } => props.iter().any(|(set, _)| set.as_bstr() == name),
         Change::DelProps { .. } | Change::Delete { .. } => false,
     };

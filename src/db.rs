@@ -10,7 +10,10 @@
 //!
 //! Left out on purpose: meaning. What a property may hold is [`schema`]'s, what it does is `desired`'s.
 
+pub mod change;
 pub mod flat;
+pub mod history;
+mod locks;
 pub mod record;
 pub mod schema;
 pub mod sqlite;
@@ -21,14 +24,18 @@ use std::io;
 use std::path::PathBuf;
 
 use bstr::{BStr, BString};
+use serde::{Deserialize, Serialize};
 
-pub use record::{Change, Record, Records, Refusal};
+pub use change::{Change, Refusal};
+pub use history::{Audit, Author};
+pub use record::{Record, Records};
 
 /// Name of a database, `docker_containers` or `configuration`.
 ///
 /// e-smith checks nothing here (`esmith.md` §1: `a/b` and `../x` work); as the name becomes a file
 /// name, a path is accepted only from the e-smith store's own commands, and `..` never.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct DbName(String);
 
 impl DbName {
@@ -69,6 +76,20 @@ impl TryFrom<&str> for DbName {
             && name.strip_suffix(".lock").is_none()
             && name.split('/').all(|part| part != "..");
         if fine { Ok(Self(name.to_owned())) } else { Err(BadDbName(name.to_owned())) }
+    }
+}
+
+impl TryFrom<String> for DbName {
+    type Error = BadDbName;
+
+    fn try_from(name: String) -> Result<Self, BadDbName> {
+        Self::try_from(name.as_str())
+    }
+}
+
+impl From<DbName> for String {
+    fn from(name: DbName) -> Self {
+        name.0
     }
 }
 
@@ -128,11 +149,35 @@ pub enum Error {
         /// The first version that is good enough.
         needed: &'static str,
     },
+    /// What is in the file makes no sense any more.
+    #[error(
+        "{} is damaged: {found} (wharf store check looks at all of it, wharf store recover brings back what can be had)",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found first.
+        found: String,
+    },
     /// Another process has kept the lock for longer than we wait.
-    #[error("database {} is locked by another process", path.display())]
+    #[error("database {} is locked by {}", path.display(), holder.as_deref().unwrap_or("another process"))]
     Locked {
         /// The file.
         path: PathBuf,
+        /// Name and number of the process, when it can be told.
+        holder: Option<String>,
+    },
+    /// The history of changes cannot be kept, so nothing was changed.
+    #[error(
+        "cannot write the history {}: nothing was changed (WHARF_HISTORY=0 keeps none)",
+        path.display()
+    )]
+    History {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// The change itself cannot be done on this record; nothing was changed.
     #[error("database {database}, record '{key}'")]
@@ -184,7 +229,33 @@ pub trait Store {
     ///
     /// [`Error::Refused`] when the change makes no sense on this record (it is missing, for one);
     /// else what kept it from being written.
-    fn commit(&mut self, database: &DbName, change: &Change) -> Result<Committed, Error>;
+    fn commit(&mut self, database: &DbName, change: &Change) -> Result<Committed, Error> {
+        self.commit_all(&[(database.clone(), change.clone())])
+    }
+
+    /// Applies all `changes` in their order, durably, and writes them into the history as one entry.
+    ///
+    /// Either all are made or none; with e-smith's flat files that holds for each database by itself,
+    /// as a power cut may come between two files. A change that is refused keeps all from being made.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::commit`].
+    fn commit_all(&mut self, changes: &[(DbName, Change)]) -> Result<Committed, Error>;
+
+    /// Makes an empty database when there is none of this name.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from being written.
+    fn create(&mut self, database: &DbName) -> Result<Committed, Error>;
+
+    /// What was changed, by whom; the oldest that is kept comes first.
+    ///
+    /// # Errors
+    ///
+    /// The history cannot be read.
+    fn history(&self) -> Result<Vec<history::Entry>, Error>;
 
     /// What tells this store from another one at the same place, made at random when it was made;
     /// `None` when it does not exist, or is of a kind that cannot tell (e-smith's files).
@@ -202,15 +273,17 @@ pub trait Store {
     fn names(&self) -> Result<Vec<DbName>, Error>;
 }
 
-/// Opens the store at `location`. Nothing is created before the first change.
+/// Opens the store at `location`; its changes are written down as `audit` says. Nothing is created before
+/// the first change.
 ///
 /// # Errors
 ///
 /// It is there but cannot be used.
-pub fn open(location: &Location) -> Result<Box<dyn Store>, Error> {
+pub fn open(location: &Location, audit: &Audit) -> Result<Box<dyn Store>, Error> {
+    let audit = audit.clone();
     match location {
-        Location::Sqlite(file) => Ok(Box::new(sqlite::Sqlite::open(file)?)),
-        Location::Esmith(directory) => Ok(Box::new(flat::Flat::new(directory))),
-        Location::EsmithBelow(directory) => Ok(Box::new(flat::Flat::below(directory))),
+        Location::Sqlite(file) => Ok(Box::new(sqlite::Sqlite::open(file, audit)?)),
+        Location::Esmith(directory) => Ok(Box::new(flat::Flat::new(directory, audit))),
+        Location::EsmithBelow(directory) => Ok(Box::new(flat::Flat::below(directory, audit))),
     }
 }

@@ -21,7 +21,7 @@ use bstr::BStr;
 use crate::apply;
 use crate::db::schema::Schema;
 use crate::db::value::ContainerName;
-use crate::db::{self, DbName, Location, Store};
+use crate::db::{self, Audit, DbName, Location, Store};
 use crate::desired::{self, Assignment, Overrides, Resolution, Snapshot};
 use crate::host::{self, Host};
 use crate::plan::{self, Given, Plan, Step};
@@ -94,6 +94,8 @@ pub struct Context<H> {
     pub profile: Profile,
     /// Where the records are.
     pub store: Location,
+    /// What is written down with the changes of a pass.
+    pub audit: Audit,
     /// What properties may hold.
     pub schema: Schema,
     /// Where templates are.
@@ -159,7 +161,7 @@ pub async fn pass<H: Host>(
 ///
 /// The records or the machine cannot be read; then nothing was changed.
 pub async fn teardown<H: Host>(cx: &Context<H>, stop: &AtomicBool) -> Result<Report, Error> {
-    let snapshot = read(db::open(&cx.store)?.as_ref())?;
+    let snapshot = read(db::open(&cx.store, &cx.audit)?.as_ref())?;
     let (host, _) = desired::network::host_record(&snapshot, &cx.schema, &cx.root);
     let query = Query {
         bridge: host.bridge.clone(),
@@ -181,7 +183,7 @@ fn records<H>(
     mode: Mode,
     overrides: &Overrides,
 ) -> Result<(Snapshot, Vec<Assignment>), Error> {
-    let mut store = db::open(&cx.store)?;
+    let mut store = db::open(&cx.store, &cx.audit)?;
     let mut snapshot = read(store.as_ref())?;
     let assigned = desired::assign(&snapshot, &cx.schema, &cx.root, overrides);
     let containers = database(DbName::CONTAINERS)?;
@@ -275,7 +277,7 @@ fn lost_database<H: Host>(
     snapshot: &Snapshot,
     observed: &Observed,
 ) -> Result<(), Error> {
-    let store = db::open(&cx.store)?;
+    let store = db::open(&cx.store, &cx.audit)?;
     let identity = store.identity()?;
     let containers = observed.containers.len();
     let has_record =

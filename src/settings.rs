@@ -144,6 +144,8 @@ pub struct Settings {
     pub lock_timeout: Duration,
     /// Steps at a time.
     pub parallel: usize,
+    /// Bytes of history of the records that are kept; 0: none.
+    pub history_limit: u64,
 }
 
 /// File of the settings.
@@ -163,12 +165,18 @@ impl Source<'_> {
             .filter(|value| !value.is_empty())
     }
 
-    fn number(&self, name: &'static str, default: u64, most: u64) -> Result<u64, Error> {
+    fn number(
+        &self,
+        name: &'static str,
+        least: u64,
+        default: u64,
+        most: u64,
+    ) -> Result<u64, Error> {
         let Some(value) = self.text(name) else { return Ok(default) };
-        value.parse().ok().filter(|n| (1..=most).contains(n)).ok_or(Error::Value {
+        value.parse().ok().filter(|n| (least..=most).contains(n)).ok_or(Error::Value {
             name,
             value,
-            expected: "a whole number from 1 to 86400 (1 to 64 for WHARF_PARALLEL)",
+            expected: "a whole number from 1 to 86400 (1 to 64 for WHARF_PARALLEL, 0 to 4096 for WHARF_HISTORY)",
         })
     }
 }
@@ -207,11 +215,17 @@ pub fn load(root: Root, environment: &dyn Fn(&str) -> Option<OsString>) -> Resul
         profile,
         engine: source.text("DOCKER_HOST"),
         engine_certificates: source.text("DOCKER_CERT_PATH").filter(|_| verify).map(PathBuf::from),
-        interval: Duration::from_secs(source.number("WHARF_INTERVAL", 60, 86_400)?),
-        engine_timeout: Duration::from_secs(source.number("WHARF_ENGINE_TIMEOUT", 30, 86_400)?),
-        ready_timeout: Duration::from_secs(source.number("WHARF_READY_TIMEOUT", 60, 86_400)?),
-        lock_timeout: Duration::from_secs(source.number("WHARF_LOCK_TIMEOUT", 120, 86_400)?),
-        parallel: usize::try_from(source.number("WHARF_PARALLEL", 4, 64)?).unwrap_or(4),
+        interval: Duration::from_secs(source.number("WHARF_INTERVAL", 1, 60, 86_400)?),
+        engine_timeout: Duration::from_secs(source.number(
+            "WHARF_ENGINE_TIMEOUT",
+            1,
+            30,
+            86_400,
+        )?),
+        ready_timeout: Duration::from_secs(source.number("WHARF_READY_TIMEOUT", 1, 60, 86_400)?),
+        lock_timeout: Duration::from_secs(source.number("WHARF_LOCK_TIMEOUT", 1, 120, 86_400)?),
+        parallel: usize::try_from(source.number("WHARF_PARALLEL", 1, 4, 64)?).unwrap_or(4),
+        history_limit: source.number("WHARF_HISTORY", 0, 16, 4096)? << 20,
         root,
     })
 }

@@ -9,15 +9,24 @@
 //!
 //! To add a verb: a line in [`VERBS`], then follow the compiler.
 
+mod audit;
+mod json;
+
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use bstr::{BStr, BString, ByteSlice};
 
 use crate::db::{Change, DbName, Error, Record, Records, Refusal, Store};
+use json::Layout;
+
+pub use audit::command_line;
+
+/// Bytes that are taken from the standard input.
+const MOST_INPUT: u64 = 64 << 20;
 
 /// Which of the two commands was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +65,10 @@ enum Verb {
     GetProp,
     SetProp,
     DelProp,
+    PrintJson,
+    GetJson,
+    ShowJson,
+    SetJson,
 }
 
 const VERBS: &[(&str, Verb, &str)] = &[
@@ -73,12 +86,18 @@ const VERBS: &[(&str, Verb, &str)] = &[
     ("getprop", Verb::GetProp, " key prop"),
     ("setprop", Verb::SetProp, " key prop1 val1 [prop2 val2] ..."),
     ("delprop", Verb::DelProp, " key prop1 [prop2] ..."),
+    ("printjson", Verb::PrintJson, " [key]"),
+    ("getjson", Verb::GetJson, " [key]"),
+    ("showjson", Verb::ShowJson, " [key]"),
+    ("setjson", Verb::SetJson, " data|-"),
 ];
 
 /// What is asked for, its arguments complete.
 enum Request {
     Read(Query),
     Write(Change),
+    /// Records as JSON; `None`: from the standard input.
+    WriteJson(Option<BString>),
 }
 
 enum Query {
@@ -90,6 +109,7 @@ enum Query {
     GetType(BString),
     PrintProp(BString, Vec<BString>),
     GetProp(BString, BString),
+    Json(Option<BString>, Layout),
 }
 
 /// Why there is no answer.
@@ -173,6 +193,7 @@ fn answer(
     let answer = match &request {
         Request::Read(query) => look_up(query, store, &database),
         Request::Write(change) => commit(change, store, &database, check, said),
+        Request::WriteJson(data) => commit_json(data.as_ref(), store, &database, check, said),
     };
     answer.map_err(|failure| {
         if let Failure::Said(message) = failure {
@@ -216,6 +237,9 @@ fn parse(verb: Verb, args: &[&BStr]) -> Option<Request> {
             Request::Write(Change::DelProps { key: truth(0)?, names })
         }
         Verb::Delete => Request::Write(Change::Delete { key: truth(0)? }),
+        Verb::PrintJson | Verb::GetJson => Request::Read(Query::Json(text(0), Layout::Compact)),
+        Verb::ShowJson => Request::Read(Query::Json(text(0), Layout::Pretty)),
+        Verb::SetJson => Request::WriteJson(truth(0).map(|data| Some(data).filter(|d| d != "-"))?),
     })
 }
 
@@ -266,6 +290,10 @@ fn look_up(query: &Query, store: &dyn Store, database: &DbName) -> Result<Vec<u8
                 }
             }
             Ok(text)
+        }
+        Query::Json(None, layout) => Ok(json::records(&store.read(database)?, *layout)),
+        Query::Json(Some(key), layout) => {
+            Ok(json::record(key.as_bstr(), record(key)?.as_ref(), *layout))
         }
         Query::GetProp(key, name) => {
             existing(key)?.get(name).map(|value| line(&value)).ok_or(Failure::Silent)
@@ -354,14 +382,9 @@ fn commit(
         Change::Set { .. }
         | Change::SetDefault { .. }
         | Change::SetType { .. }
-        | Change::SetProps { .. } => {
-            let warnings = check(&*store, database, &change.spread())
-                .map_err(|reason| Failure::Said(format!("error: {}\n", reason.trim_end())))?;
-            for warning in warnings {
-                let _ = writeln!(said, "warning: {}", warning.trim_end());
-            }
-        }
-        Change::DelProps { .. } | Change::Delete { .. } => {}
+        | Change::SetProps { .. }
+        | Change::Put { .. } => judge(change, store, database, check, said)?,
+        Change::DelProps { .. } | Change::Delete { .. } | Change::Revert { .. } => {}
     }
     match store.commit(database, change) {
         Ok(_) => {}
@@ -371,6 +394,56 @@ fn commit(
         let _ = writeln!(said, "warning: record '{}' has properties but no type", change.key());
     }
     Ok(Vec::new())
+}
+
+/// Says what `check` warns of, or why the change must not be made.
+fn judge(
+    change: &Change,
+    store: &dyn Store,
+    database: &DbName,
+    check: &Check<'_>,
+    said: &mut String,
+) -> Result<(), Failure> {
+    let warnings = check(store, database, &change.spread())
+        .map_err(|reason| Failure::Said(format!("error: {}\n", reason.trim_end())))?;
+    for warning in warnings {
+        let _ = writeln!(said, "warning: {}", warning.trim_end());
+    }
+    Ok(())
+}
+
+/// All records of `data`, or none of them.
+fn commit_json(
+    data: Option<&BString>,
+    store: &mut dyn Store,
+    database: &DbName,
+    check: &Check<'_>,
+    said: &mut String,
+) -> Result<Vec<u8>, Failure> {
+    let data = match data {
+        Some(data) => data.clone(),
+        None => standard_input().map_err(|error| {
+            Failure::Said(format!("error: cannot read the standard input\n  because: {error}\n"))
+        })?,
+    };
+    let changes = json::changes(&data).map_err(|error| Failure::Said(report(&error, None)))?;
+    for change in &changes {
+        judge(change, store, database, check, said)?;
+    }
+    let all: Vec<_> = changes.into_iter().map(|change| (database.clone(), change)).collect();
+    store.commit_all(&all)?;
+    Ok(Vec::new())
+}
+
+/// What is piped in, up to [`MOST_INPUT`] bytes.
+fn standard_input() -> io::Result<BString> {
+    let mut data = Vec::new();
+    io::stdin().lock().take(MOST_INPUT + 1).read_to_end(&mut data)?;
+    if u64::try_from(data.len()).is_ok_and(|length| length > MOST_INPUT) {
+        let about = format!("there are more than {MOST_INPUT} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, about));
+    }
+    Ok(data.into())
 }
 
 /// Whether the record will have properties under an empty type.
@@ -383,7 +456,9 @@ fn lacks_type(change: &Change) -> bool {
         Change::SetType { .. }
         | Change::SetProps { .. }
         | Change::DelProps { .. }
-        | Change::Delete { .. } => false,
+        | Change::Delete { .. }
+        | Change::Put { .. }
+        | Change::Revert { .. } => false,
     }
 }
 
@@ -401,7 +476,9 @@ fn explain(error: Error, change: &Change, database: &DbName) -> Failure {
         | Change::SetType { .. }
         | Change::SetProps { .. }
         | Change::DelProps { .. }
-        | Change::Delete { .. } => error.into(),
+        | Change::Delete { .. }
+        | Change::Put { .. }
+        | Change::Revert { .. } => error.into(),
     }
 }
 

@@ -4,9 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::complain;
+use crate::cli::{author, complain};
 use crate::db::schema::Schema;
-use crate::db::{DbName, Location};
+use crate::db::{Audit, DbName, Location};
 use crate::desired;
 use crate::host::System;
 use crate::host::engine::{Endpoint, Engine, endpoint};
@@ -19,6 +19,7 @@ pub(super) struct Desk {
     pub(super) settings: Settings,
     pub(super) schema: Schema,
     pub(super) store: Location,
+    pub(super) audit: Audit,
 }
 
 impl Desk {
@@ -44,7 +45,8 @@ impl Desk {
             StoreSetting::Dbpath(directory) => Location::EsmithBelow(directory.clone()),
         };
         let schema = Schema::new(Some(settings.root.at("/usr/share/wharf/db-schema")));
-        Some(Self { settings, schema, store })
+        let audit = Audit { author: author::author(), limit: settings.history_limit };
+        Some(Self { settings, schema, store, audit })
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -61,7 +63,7 @@ impl Desk {
 
     /// `DOCKER_HOST`, else the record, else Docker's own socket.
     pub(super) fn engine(&self) -> Result<Engine, crate::host::engine::Error> {
-        let host = crate::db::open(&self.store)
+        let host = crate::db::open(&self.store, &self.audit)
             .ok()
             .and_then(|store| store.read(&DbName::try_from(DbName::CONFIGURATION).ok()?).ok())
             .map(|configuration| desired::Snapshot { configuration, ..Default::default() })
@@ -95,11 +97,12 @@ impl Desk {
             self.path("/usr/share/wharf/templates"),
             self.path("/etc/wharf/templates-custom"),
         ]);
-        let Self { settings, schema, store } = self;
+        let Self { settings, schema, store, audit } = self;
         let context = Context {
             root: settings.root.clone(),
             profile: settings.profile,
             store,
+            audit,
             schema,
             templates,
             host: System::new(engine, settings.root.clone(), settings.ready_timeout),

@@ -93,7 +93,7 @@ fn containers(desk: &Desk) -> Result<Records, crate::db::Error> {
         path: DbName::CONTAINERS.into(),
         found: bad.to_string(),
     })?;
-    crate::db::open(&desk.store)?.read(&name)
+    crate::db::open(&desk.store, &desk.audit)?.read(&name)
 }
 
 fn is_enabled(records: &Records, name: &ContainerName) -> bool {

@@ -10,22 +10,26 @@
 //! Left out on purpose: the syslog lines of the original, which show every secret, and its fallback to
 //! `/home/e-smith/NAME`.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+mod journal;
+mod lock;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{self as unix_fs, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{self as unix_fs, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use bstr::BStr;
+use bstr::{BStr, ByteSlice};
+use jiff::Zoned;
 
-use super::{Change, Committed, DbName, Error, Record, Records, Store};
+use super::history::{self, Entry};
+use super::{Audit, Change, Committed, DbName, Error, Record, Records, Store};
+use journal::Journal;
+use lock::{EsmithLock, lock_directory};
 
 /// How long we wait for another writer, which needs some milliseconds a change.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
-
-/// How long we sleep before we ask for a lock again.
-const LOCK_PAUSE: Duration = Duration::from_millis(1);
 
 /// The group that owns the databases of an SME Server.
 const ADMIN_GROUP: &str = "admin";
@@ -36,6 +40,7 @@ pub struct Flat {
     directory: PathBuf,
     absolute: AbsoluteNames,
     patience: Duration,
+    audit: Audit,
 }
 
 /// What an absolute database name means.
@@ -49,17 +54,18 @@ enum AbsoluteNames {
 
 impl Flat {
     /// The files of `directory`; an absolute name is used as it is.
-    pub fn new(directory: &Path) -> Self {
+    pub fn new(directory: &Path, audit: Audit) -> Self {
         Self {
             directory: directory.to_owned(),
             absolute: AbsoluteNames::AsTheyAre,
             patience: LOCK_LIMIT,
+            audit,
         }
     }
 
     /// The files of `directory`, which is put before every name: what `DBPATH` does.
-    pub fn below(directory: &Path) -> Self {
-        Self { absolute: AbsoluteNames::Below, ..Self::new(directory) }
+    pub fn below(directory: &Path, audit: Audit) -> Self {
+        Self { absolute: AbsoluteNames::Below, ..Self::new(directory, audit) }
     }
 
     fn path(&self, database: &DbName) -> PathBuf {
@@ -68,6 +74,53 @@ impl Flat {
             AbsoluteNames::AsTheyAre => self.directory.join(name),
             AbsoluteNames::Below => self.directory.join(name.trim_start_matches('/')),
         }
+    }
+}
+
+impl Flat {
+    /// Makes `changes`, all of them of `database`, in one rewrite of its file.
+    fn commit_to(
+        &self,
+        database: &DbName,
+        changes: &[(DbName, Change)],
+    ) -> Result<Committed, Error> {
+        let path = self.path(database);
+        let limit = Instant::now() + self.patience;
+        let directory = lock_directory(&path, limit)?;
+        loop {
+            let lock = EsmithLock::take(&path, limit)?;
+            let mut records = Records::parse(&content(&path)?);
+            let edits = history::edits(changes, |_, key| Ok(records.at(key).cloned()))?;
+            if edits.is_empty() {
+                return Ok(Committed::Unchanged);
+            }
+            for edit in &edits {
+                match &edit.new {
+                    Some(record) => records.insert(edit.key.clone(), record.clone()),
+                    None => records.remove(edit.key.as_bstr()),
+                }
+            }
+            let entry = self
+                .journal()?
+                .begin(&self.audit.author, edits, limit, |database| self.read(database))?;
+            match replace(&path, &records, &directory, &lock) {
+                Ok(Replaced::Done) => {
+                    entry.done();
+                    return Ok(Committed::Changed);
+                }
+                // An original that had let go of the lock unlinked it under us, and another may
+                // be writing: look at the file again.
+                Ok(Replaced::LockLost) => entry.withdraw(),
+                Err(source) => {
+                    entry.withdraw();
+                    return Err(Error::Write { path, source });
+                }
+            }
+        }
+    }
+
+    fn journal(&self) -> Result<Journal, Error> {
+        Journal::beside(&self.directory, self.audit.limit)
     }
 }
 
@@ -85,43 +138,48 @@ impl Store for Flat {
         path.try_exists().map_err(|source| Error::Read { path, source })
     }
 
-    fn commit(&mut self, database: &DbName, change: &Change) -> Result<Committed, Error> {
-        let path = self.path(database);
-        let apply = |old: Option<&Record>| {
-            change.apply(old).map_err(|source| Error::Refused {
-                database: database.clone(),
-                key: change.key().to_owned(),
-                source,
-            })
+    fn commit_all(&mut self, changes: &[(DbName, Change)]) -> Result<Committed, Error> {
+        // All are tried before any is made, so that one that is refused keeps back the others too.
+        let stored = |database: &DbName, key: &BStr| {
+            // As it stands in the file: a change of a text that a store gave out is of exactly its key.
+            Ok(self.read(database)?.at(key).cloned())
         };
-        // The original creates the file at the first write only; so a change that does nothing to
-        // a database that is not there must not leave a lock file either.
-        if !self.exists(database)? && apply(None)?.is_none() {
+        if history::edits(changes, stored)?.is_empty() {
             return Ok(Committed::Unchanged);
         }
+        let mut by_database: BTreeMap<&DbName, Vec<(DbName, Change)>> = BTreeMap::new();
+        for (database, change) in changes {
+            by_database.entry(database).or_default().push((database.clone(), change.clone()));
+        }
+        let mut committed = Committed::Unchanged;
+        for (database, changes) in by_database {
+            if self.commit_to(database, &changes)? == Committed::Changed {
+                committed = Committed::Changed;
+            }
+        }
+        Ok(committed)
+    }
 
+    fn create(&mut self, database: &DbName) -> Result<Committed, Error> {
+        let path = self.path(database);
+        let failed = |source| Error::Write { path: path.clone(), source };
         let limit = Instant::now() + self.patience;
         let directory = lock_directory(&path, limit)?;
         loop {
             let lock = EsmithLock::take(&path, limit)?;
-            let mut records = Records::parse(&content(&path)?);
-            let old = records.get(change.key()).cloned();
-            let new = apply(old.as_ref())?;
-            if new == old {
+            if self.exists(database)? {
                 return Ok(Committed::Unchanged);
             }
-            match new {
-                Some(record) => records.insert(change.key(), record),
-                None => records.remove(change.key()),
-            }
-            let written = replace(&path, &records, &directory, &lock);
-            match written.map_err(|source| Error::Write { path: path.clone(), source })? {
+            let empty = Records::default();
+            match replace(&path, &empty, &directory, &lock).map_err(failed)? {
                 Replaced::Done => return Ok(Committed::Changed),
-                // An original that had let go of the lock unlinked it under us, and another may
-                // be writing: look at the file again.
                 Replaced::LockLost => {}
             }
         }
+    }
+
+    fn history(&self) -> Result<Vec<Entry>, Error> {
+        self.journal()?.read(|database| self.read(database))
     }
 
     fn identity(&self) -> Result<Option<String>, Error> {
@@ -164,93 +222,6 @@ fn content(path: &Path) -> Result<Vec<u8>, Error> {
         Ok(content) => Ok(content),
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(source) => Err(Error::Read { path: path.to_owned(), source }),
-    }
-}
-
-/// Keeps our other writers out of the directory of `path` until the file is dropped.
-fn lock_directory(path: &Path, limit: Instant) -> Result<File, Error> {
-    let failed = |source| Error::Write { path: path.to_owned(), source };
-    let directory = match path.parent() {
-        Some(directory) if directory != Path::new("") => directory,
-        Some(_) | None => Path::new("."),
-    };
-    let file = File::open(directory).map_err(failed)?;
-    lock(&file, path, limit)?;
-    Ok(file)
-}
-
-/// Waits for the lock on `file`, which stands for the database at `path`.
-fn lock(file: &File, path: &Path, limit: Instant) -> Result<(), Error> {
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if Instant::now() < limit => thread::sleep(LOCK_PAUSE),
-            Err(TryLockError::WouldBlock) => return Err(Error::Locked { path: path.to_owned() }),
-            Err(TryLockError::Error(source)) => {
-                return Err(Error::Write { path: path.to_owned(), source });
-            }
-        }
-    }
-}
-
-/// The lock of e-smith's Perl: a file beside the database, locked by `flock` and unlinked after use.
-struct EsmithLock {
-    path: PathBuf,
-    file: File,
-}
-
-impl EsmithLock {
-    fn take(database: &Path, limit: Instant) -> Result<Self, Error> {
-        let path = with_suffix(database, "lock");
-        loop {
-            let failed = |source| Error::Write { path: database.to_owned(), source };
-            let mut options = OpenOptions::new();
-            let file = options.append(true).create(true).mode(0o666).open(&path).map_err(failed)?;
-            lock(&file, database, limit)?;
-            let lock = Self { path: path.clone(), file };
-            // Who held it before us has unlinked it: the lock of a file without a name
-            // keeps nobody out.
-            if lock.has_name().map_err(failed)? {
-                return Ok(lock);
-            }
-        }
-    }
-
-    /// Whether the file we hold is the one a newcomer would open.
-    fn has_name(&self) -> io::Result<bool> {
-        let held = self.file.metadata()?;
-        match fs::metadata(&self.path) {
-            Ok(named) => Ok((named.dev(), named.ino()) == (held.dev(), held.ino())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Whether a process sleeps until we let go.
-    ///
-    /// Source: `proc_locks(5)`: a waiter's line has `->` after its number and ends, as all do, in
-    /// `MAJOR:MINOR:INODE START END`.
-    fn is_waited_for(&self) -> bool {
-        let Ok(inode) = self.file.metadata().map(|held| format!(":{}", held.ino())) else {
-            return false;
-        };
-        let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-        locks.lines().filter(|line| line.contains("->")).any(|line| {
-            line.split_whitespace().any(|word| word.contains(':') && word.ends_with(&inode))
-        })
-    }
-}
-
-impl Drop for EsmithLock {
-    /// Unlinks the file while it is locked, unless somebody waits for it.
-    ///
-    /// A waiter would go on with the lock of a file without a name, which the original does not
-    /// notice; it unlinks the file itself when it is done.
-    fn drop(&mut self) {
-        if matches!(self.has_name(), Ok(true)) && !self.is_waited_for() {
-            // Nothing is lost when it stays: the next writer takes it and tries again.
-            fs::remove_file(&self.path).unwrap_or_default();
-        }
     }
 }
 
@@ -324,21 +295,8 @@ fn header() -> String {
          # these commands instead.\n\
          #\n\
          # updated: {}\n",
-        local_time().unwrap_or_default()
-    )
-}
-
-/// The time of this moment and place as ctime(3) writes it: `Thu Jan  1 01:00:00 1970`.
-fn local_time() -> Result<String, rusqlite::Error> {
-    // Of what is linked already, only SQLite knows time zones.
-    let calendar = rusqlite::Connection::open_in_memory()?;
-    calendar.query_row(
-        "SELECT substr('SunMonTueWedThuFriSat', 1 + 3 * strftime('%w', t), 3) || ' '
-             || substr('JanFebMarAprMayJunJulAugSepOctNovDec', 3 * strftime('%m', t) - 2, 3) || ' '
-             || printf('%2d', strftime('%d', t)) || strftime(' %H:%M:%S %Y', t)
-         FROM (SELECT datetime('now', 'localtime') AS t)",
-        [],
-        |row| row.get(0),
+        // As ctime(3) writes it: `Thu Jan  1 01:00:00 1970`.
+        Zoned::now().strftime("%a %b %e %H:%M:%S %Y")
     )
 }
 

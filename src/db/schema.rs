@@ -20,6 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use bstr::{BStr, ByteSlice};
 use serde::{Deserialize, Serialize};
 
 use crate::db::DbName;
@@ -92,6 +93,19 @@ impl Schema {
         self.loaded(database)?.fault.as_ref()
     }
 
+    /// Whether nobody should see the value of `property` of record `key`, or its type (no `property`).
+    ///
+    /// The table says it; where there is none, or not of this property, its name does.
+    pub fn hides(&self, database: &str, key: &BStr, property: Option<&BStr>) -> bool {
+        let Some(property) = property else { return sounds_secret(key) };
+        let known = property.to_str().ok().and_then(|name| {
+            let types = &self.of(database)?.types;
+            let masked = types.iter().filter_map(|kind| kind.property(name));
+            masked.map(Property::is_masked).reduce(|one, other| one || other)
+        });
+        known.unwrap_or_else(|| sounds_secret(property))
+    }
+
     /// The databases that have a table.
     pub fn databases(&self) -> impl Iterator<Item = &'static str> {
         BUILT_IN.iter().map(|(database, _)| *database)
@@ -121,6 +135,13 @@ impl Schema {
             Err(fault) => Loaded { table: serde_yaml::from_str(built_in).ok(), fault: Some(fault) },
         }
     }
+}
+
+/// Whether people keep passwords under such a name.
+fn sounds_secret(name: &BStr) -> bool {
+    let name = name.to_ascii_lowercase();
+    let parts = ["pass", "pwd", "secret", "token", "credential"];
+    parts.iter().any(|part| name.contains_str(part)) || name.ends_with(b"key")
 }
 
 /// The table of `database` in `directory`, when there is one.

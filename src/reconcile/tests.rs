@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 
-use crate::db::Location;
 use crate::db::schema::Schema;
+use crate::db::{Audit, Location};
 use crate::host::fake::FakeHost;
 use crate::reconcile::{Context, Mode, Report, Wish, pass};
 use crate::settings::{Profile, Root};
@@ -27,6 +27,7 @@ impl Bench {
             root: Root::new("/nowhere"),
             profile: Profile::Generic,
             store: Location::Esmith(directory.path().to_owned()),
+            audit: Audit { limit: 0, ..Audit::default() },
             schema: Schema::new(None),
             templates: Roots::default(),
             host: FakeHost::new(observed),

@@ -26,7 +26,10 @@ const ROOMS: &[&str] = &[
 
 /// Files and rooms that compute and do nothing else.
 const PURE: &[&str] = &[
+    "db/change.rs",
+    "db/history.rs",
     "db/record.rs",
+    "db/record/",
     "db/value.rs",
     "state.rs",
     "state/",

@@ -11,13 +11,18 @@ use std::thread;
 
 use bstr::{BString, ByteSlice};
 use proptest::prelude::*;
-use wharf::db::{Change, Committed, DbName, Error, Location, Records, Refusal, Store, open};
+use wharf::db::{Audit, Author, Change, Committed, DbName, Error, Location};
+use wharf::db::{Record, Records, Refusal, Store};
 
 /// Both stores, each in a directory of its own.
 fn locations(root: &Path) -> [Location; 2] {
     let flat = root.join("flat");
     std::fs::create_dir_all(&flat).unwrap();
     [Location::Esmith(flat), Location::Sqlite(root.join("sqlite/config.sqlite"))]
+}
+
+fn open(location: &Location) -> Result<Box<dyn Store>, Error> {
+    wharf::db::open(location, &Audit::default())
 }
 
 /// Runs `promise` on an empty store of each kind.
@@ -245,6 +250,117 @@ proptest! {
             prop_assert_eq!(&records[0], &records[1]);
         }
     }
+}
+
+/// A history of all that happened, in both stores alike.
+#[test]
+fn the_history_tells_who_changed_what() {
+    on_each_store(|location| {
+        let command = BString::from("db t set k");
+        let author =
+            Author { uid: 7, login: Some(8), sudo: Some("bob".into()), sender: None, command };
+        let audit = Audit { author: author.clone(), ..Audit::default() };
+        let mut store = wharf::db::open(location, &audit).unwrap();
+        assert_eq!(store.history().unwrap(), []);
+        store.commit(&name("t"), &set("k", &[("a", "1")])).unwrap();
+        store.commit(&name("t"), &set("k", &[("a", "1")])).unwrap();
+        store.commit(&name("t"), &set_prop("k", "a", "|")).unwrap_err();
+        store.commit(&name("t"), &set_prop("k", "a", "2")).unwrap();
+        store.commit(&name("t"), &Change::Delete { key: "k".into() }).unwrap();
+
+        let history = open(location).unwrap().history().unwrap();
+        let text = |record: &Option<Record>| record.as_ref().map(|r| r.text().to_string());
+        let told: Vec<_> = history
+            .iter()
+            .map(|entry| (entry.number, text(&entry.edits[0].old), text(&entry.edits[0].new)))
+            .collect();
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            told,
+            [
+                (1, None, some("service|a|1")),
+                (2, some("service|a|1"), some("service|a|2")),
+                (3, some("service|a|2"), None)
+            ]
+        );
+        assert!(history.iter().all(|entry| entry.author == author && entry.edits.len() == 1));
+        assert!(history.is_sorted_by_key(|entry| entry.at));
+    });
+}
+
+#[test]
+fn all_changes_of_a_command_are_made_or_none() {
+    on_each_store(|location| {
+        let mut store = open(location).unwrap();
+        let all = [
+            (name("a"), set("k", &[("p", "1")])),
+            (name("b"), set("k", &[("p", "1")])),
+            (name("a"), set_prop("k", "p", "2")),
+        ];
+        let bad = (name("b"), set_prop("none", "p", "1"));
+        let with_bad: Vec<_> = all.iter().cloned().chain([bad]).collect();
+        store.commit_all(&with_bad).unwrap_err();
+        assert_eq!(store.names().unwrap(), []);
+        assert_eq!(store.history().unwrap(), []);
+
+        store.commit_all(&all).unwrap();
+        assert_eq!(text(store.as_ref(), &name("a")), "k=service|p|2\n");
+        assert_eq!(text(store.as_ref(), &name("b")), "k=service|p|1\n");
+        let edits: usize = store.history().unwrap().iter().map(|entry| entry.edits.len()).sum();
+        assert_eq!(edits, 2);
+    });
+}
+
+#[test]
+fn the_history_keeps_to_its_limit_and_counts_on() {
+    on_each_store(|location| {
+        let audit = Audit { limit: 20_000, ..Audit::default() };
+        let mut store = wharf::db::open(location, &audit).unwrap();
+        for turn in 0..200 {
+            let value = format!("{turn} {}", "x".repeat(200));
+            store.commit(&name("t"), &set("k", &[("a", &value)])).unwrap();
+        }
+        let history = store.history().unwrap();
+        let numbers: Vec<_> = history.iter().map(|entry| entry.number).collect();
+        assert_eq!(*numbers.last().unwrap(), 200);
+        assert!((10..100).contains(&numbers.len()), "{numbers:?}");
+        assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
+
+        let mut store = wharf::db::open(location, &Audit { limit: 0, ..audit }).unwrap();
+        store.commit(&name("t"), &set("k", &[])).unwrap();
+        assert_eq!(store.history().unwrap().len(), numbers.len(), "one was written down");
+    });
+}
+
+#[test]
+fn a_text_that_was_given_out_comes_back_to_the_byte() {
+    on_each_store(|location| {
+        let mut store = open(location).unwrap();
+        for (key, text) in [(" k ", "t|b|1|a|2|odd"), ("l", " x "), ("m", "t|a|\\")] {
+            let record = Some(Record::from_text(text));
+            let put = Change::Put { key: key.into(), record };
+            store.commit(&name("t"), &put).unwrap();
+        }
+        assert_eq!(text(store.as_ref(), &name("t")), " k =t|b|1|a|2|odd\nl= x \nm=t|a|\\\n");
+        let gone = Change::Put { key: " k ".into(), record: None };
+        store.commit(&name("t"), &gone).unwrap();
+        assert_eq!(text(store.as_ref(), &name("t")), "l= x \nm=t|a|\\\n");
+        let torn = Record::from_text("a\nb=c");
+        let torn = Change::Put { key: "k".into(), record: Some(torn) };
+        store.commit(&name("t"), &torn).unwrap_err();
+    });
+}
+
+#[test]
+fn a_database_can_be_made_empty() {
+    on_each_store(|location| {
+        let mut store = open(location).unwrap();
+        assert_eq!(store.create(&name("t")).unwrap(), Committed::Changed);
+        assert!(store.exists(&name("t")).unwrap());
+        store.commit(&name("t"), &set("k", &[])).unwrap();
+        assert_eq!(store.create(&name("t")).unwrap(), Committed::Unchanged);
+        assert_eq!(text(store.as_ref(), &name("t")), "k=service\n");
+    });
 }
 
 #[test]

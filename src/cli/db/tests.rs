@@ -19,6 +19,10 @@ struct Desk {
     directory: tempfile::TempDir,
 }
 
+fn without_history() -> crate::db::Audit {
+    crate::db::Audit { limit: 0, ..crate::db::Audit::default() }
+}
+
 impl Desk {
     fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
@@ -26,7 +30,7 @@ impl Desk {
 
     fn run(&self, tool: Tool, line: &[&[u8]], check: &Check<'_>) -> Said {
         let args: Vec<_> = line.iter().map(|arg| OsString::from_vec(arg.to_vec())).collect();
-        let mut store = Flat::below(self.directory.path());
+        let mut store = Flat::below(self.directory.path(), without_history());
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let status = super::run(tool, &args, &mut store, check, &mut out, &mut err);
         Said { out: out.to_str_lossy().into(), err: err.to_str_lossy().into(), status }
@@ -160,7 +164,7 @@ fn arguments_are_bytes() {
     let args: Vec<_> = [&b"\xff"[..], b"\xfe"].to_vec();
     let args: Vec<_> = ["configuration".as_bytes(), b"getprop"].into_iter().chain(args).collect();
     let args: Vec<_> = args.into_iter().map(|arg| OsString::from_vec(arg.to_vec())).collect();
-    let mut store = Flat::below(desk.directory.path());
+    let mut store = Flat::below(desk.directory.path(), without_history());
     let mut out = Vec::new();
     let status = super::run(Tool::Db, &args, &mut store, none, &mut out, &mut Vec::new());
     assert_eq!((status, out.as_slice()), (0, &b"\xfd\n"[..]));
@@ -182,7 +186,7 @@ fn a_reader_that_leaves_is_no_error_and_a_full_disk_is() {
     let desk = Desk::new();
     desk.db("t set k t");
     let args: Vec<OsString> = ["t", "keys"].map(Into::into).to_vec();
-    let mut store = Flat::below(desk.directory.path());
+    let mut store = Flat::below(desk.directory.path(), without_history());
     let mut status = |kind| {
         let none: &Check<'_> = &|_, _, _| Ok(Vec::new());
         super::run(Tool::Db, &args, &mut store, none, &mut Shut(kind), &mut Vec::new())

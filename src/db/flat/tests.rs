@@ -7,10 +7,22 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::mpsc;
 
+use super::lock::EsmithLock;
 use super::*;
+use std::os::unix::fs::MetadataExt;
+use std::thread;
 
 fn name(text: &str) -> DbName {
     DbName::try_from(text).unwrap()
+}
+
+/// What these tests look at has no part in the history, which would be beside the directory.
+fn without_history() -> Audit {
+    Audit { limit: 0, ..Audit::default() }
+}
+
+fn flat(directory: &Path) -> Flat {
+    Flat::new(directory, without_history())
 }
 
 fn set(key: &str, kind: &str) -> Change {
@@ -29,7 +41,7 @@ fn names_in(directory: &Path) -> Vec<String> {
 fn a_written_file_is_sorted_has_the_header_and_leaves_nothing_beside_it() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("t"), "b=t|z|1|a|2\n# note\n\na=1").unwrap();
-    let mut store = Flat::new(directory.path());
+    let mut store = flat(directory.path());
     assert_eq!(store.commit(&name("t"), &set("c", "x")).unwrap(), Committed::Changed);
 
     let text = fs::read_to_string(directory.path().join("t")).unwrap();
@@ -54,7 +66,7 @@ fn an_unchanged_record_leaves_the_file_alone() {
     let props = vec![("a".into(), "1".into())];
     let same = Change::SetProps { key: "k".into(), props };
 
-    let mut store = Flat::new(directory.path());
+    let mut store = flat(directory.path());
     assert_eq!(store.commit(&name("t"), &same).unwrap(), Committed::Unchanged);
     assert_eq!(fs::metadata(&path).unwrap().ino(), before);
     assert_eq!(fs::read_to_string(&path).unwrap(), "# mine\nk=t|a|1\n");
@@ -68,7 +80,7 @@ fn a_symbolic_link_is_replaced_and_its_target_stays() {
     fs::write(&target, "k=1\n").unwrap();
     unix_fs::symlink(&target, directory.path().join("t")).unwrap();
 
-    Flat::new(directory.path()).commit(&name("t"), &set("k", "2")).unwrap();
+    flat(directory.path()).commit(&name("t"), &set("k", "2")).unwrap();
     assert_eq!(fs::read_to_string(&target).unwrap(), "k=1\n");
     assert!(!fs::symlink_metadata(directory.path().join("t")).unwrap().is_symlink());
 }
@@ -80,10 +92,10 @@ fn dbpath_is_put_before_an_absolute_name_too() {
     fs::create_dir(&inside).unwrap();
     let outside = directory.path().join("absolute");
 
-    Flat::below(&inside).commit(&name("/t"), &set("k", "below")).unwrap();
+    Flat::below(&inside, without_history()).commit(&name("/t"), &set("k", "below")).unwrap();
     assert_eq!(names_in(&inside), ["t"]);
     let absolute = name(outside.to_str().unwrap());
-    Flat::new(&inside).commit(&absolute, &set("k", "absolute")).unwrap();
+    flat(&inside).commit(&absolute, &set("k", "absolute")).unwrap();
     assert!(outside.is_file());
     assert_eq!(names_in(&inside), ["t"]);
 }
@@ -92,17 +104,17 @@ fn dbpath_is_put_before_an_absolute_name_too() {
 fn a_missing_directory_is_an_error_and_is_not_made() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("missing");
-    let error = Flat::new(&missing).commit(&name("t"), &set("k", "1")).unwrap_err();
+    let error = flat(&missing).commit(&name("t"), &set("k", "1")).unwrap_err();
     assert!(matches!(error, Error::Write { .. }), "{error:?}");
     assert!(!missing.exists());
-    assert!(Flat::new(&missing).read(&name("t")).unwrap().is_empty());
+    assert!(flat(&missing).read(&name("t")).unwrap().is_empty());
 }
 
 #[test]
 fn a_lock_that_is_kept_is_an_error_and_nothing_changes() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("t");
-    let store = Flat::new(directory.path());
+    let store = flat(directory.path());
     let mut store = Flat { patience: Duration::ZERO, ..store };
     for file in [directory.path().to_owned(), with_suffix(&path, "lock")] {
         fs::write(&path, "k=1\n").unwrap();
@@ -129,7 +141,7 @@ fn what_the_original_writes_under_its_lock_is_not_lost() {
         perl.lock().unwrap();
         let (started, start) = mpsc::channel();
         let ours = thread::spawn({
-            let mut store = Flat::new(directory.path());
+            let mut store = flat(directory.path());
             move || {
                 started.send(()).unwrap();
                 store.commit(&name("t"), &set("ours", "1"))
@@ -142,7 +154,7 @@ fn what_the_original_writes_under_its_lock_is_not_lost() {
         fs::remove_file(&lock_path).unwrap_or_default();
         ours.join().unwrap().unwrap();
 
-        let records = Flat::new(directory.path()).read(&name("t")).unwrap();
+        let records = flat(directory.path()).read(&name("t")).unwrap();
         let keys: Vec<_> = records.keys().collect();
         assert_eq!(keys, ["ours", "perl"], "round {round}");
     }
@@ -177,5 +189,5 @@ fn lock_files_and_temporary_files_are_no_databases() {
         fs::write(directory.path().join(file), "").unwrap();
     }
     fs::create_dir(directory.path().join("folder")).unwrap();
-    assert_eq!(Flat::new(directory.path()).names().unwrap(), [name("a"), name("t")]);
+    assert_eq!(flat(directory.path()).names().unwrap(), [name("a"), name("t")]);
 }

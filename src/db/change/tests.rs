@@ -5,6 +5,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::db::Records;
 
 fn props(text: &[(&str, &str)]) -> Vec<(BString, BString)> {
     text.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! How the file is opened: made, for a change, to look, at rest; and whether it was left in order.
+
+use std::fmt::Write as _;
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::db::{Error, locks};
+
+/// How long we sleep where `SQLite` does not wait itself.
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
+
+/// `synchronous=FULL` as `SQLite` reports it. In WAL mode `NORMAL` loses the last commits in a power cut.
+const FULL: i32 = 2;
+
+/// Bytes of the log's index on which `SQLite` has its locks: who writes, and who is there at all.
+///
+/// Source: `os_unix.c`, `UNIX_SHM_BASE` (the first is `WAL_WRITE_LOCK`) and `UNIX_SHM_DMS`.
+const WRITER: u32 = 120;
+const PRESENT: u32 = 128;
+
+/// Why the file cannot be used.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    Sqlite(rusqlite::Error),
+    /// It is another's; in words.
+    Foreign(String),
+    /// What the check after an unclean stop found first.
+    Damaged(String),
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl Trouble {
+    /// Whether another way of opening may still succeed.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(
+            self.code(),
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied)
+        )
+    }
+
+    fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Sqlite(error) => error.sqlite_error_code(),
+            Self::Foreign(_) | Self::Damaged(_) => None,
+        }
+    }
+
+    /// The same for who called us.
+    pub(super) fn about(self, path: &Path) -> Error {
+        let code = self.code();
+        let path = path.to_owned();
+        match (self, code) {
+            (Self::Foreign(found), _) => Error::Foreign { path, found },
+            (Self::Damaged(found), _) => Error::Damaged { path, found },
+            (Self::Sqlite(_), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) => {
+                let index = fs::metadata(beside(&path, "-shm")).ok();
+                let holder = index.and_then(|index| locks::holder_of(&index, WRITER));
+                Error::Locked { path, holder }
+            }
+            (Self::Sqlite(_), Some(ErrorCode::NotADatabase)) => {
+                let found = "it is no SQLite file, or its first page is damaged".to_owned();
+                Error::Foreign { path, found }
+            }
+            (Self::Sqlite(error), Some(ErrorCode::DatabaseCorrupt)) => {
+                Error::Damaged { path, found: error.to_string() }
+            }
+            (Self::Sqlite(source), _) => Error::Sqlite { path, source },
+        }
+    }
+}
+
+/// How the file is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To change it; a reader of a log needs its index, which may have to be made.
+    Writing,
+    /// To read what a running writer keeps for us.
+    Reading,
+    /// To read a file nobody writes: on a medium, or in a directory, where we may not.
+    AtRest,
+}
+
+impl Way {
+    /// The ways a reader tries, best first.
+    pub(super) const ALL: &[Self] = &[Self::Writing, Self::Reading, Self::AtRest];
+}
+
+/// A connection to the file at `path`.
+pub(super) fn connect(path: &Path, way: Way, patience: Duration) -> Result<Connection, Trouble> {
+    let was_left = way == Way::Writing && was_left_unclean(path);
+    let shared = OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = match way {
+        Way::Writing => {
+            Connection::open_with_flags(path, shared | OpenFlags::SQLITE_OPEN_READ_WRITE)?
+        }
+        Way::Reading => {
+            Connection::open_with_flags(path, shared | OpenFlags::SQLITE_OPEN_READ_ONLY)?
+        }
+        Way::AtRest => {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            Connection::open_with_flags(uri(path), shared | flags)?
+        }
+    };
+    connection.busy_timeout(patience)?;
+    // The file is data: nothing that is stored in it is run.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
+    if was_left && let Some(found) = faults(&connection, 1)?.pop() {
+        return Err(Trouble::Damaged(found));
+    }
+    Ok(connection)
+}
+
+/// What `SQLite`'s own check finds, `most` at most.
+pub(super) fn faults(connection: &Connection, most: u32) -> rusqlite::Result<Vec<String>> {
+    let mut query = connection.prepare(&format!("PRAGMA integrity_check({most})"))?;
+    let lines: rusqlite::Result<Vec<String>> = query.query_map([], |row| row.get(0))?.collect();
+    Ok(lines?.into_iter().filter(|line| line != "ok").collect())
+}
+
+/// A connection of which we know that it keeps what it acknowledges; `is_ours` looks whose file it is.
+pub(super) fn connect_durably(
+    path: &Path,
+    patience: Duration,
+    is_ours: impl Fn(&Connection) -> Result<(), Trouble>,
+) -> Result<Connection, Error> {
+    let durable = || {
+        let connection = connect(path, Way::Writing, patience)?;
+        // Asked before the log is turned on: another program's file stays as it is.
+        is_ours(&connection)?;
+        connection.execute_batch("PRAGMA synchronous = FULL")?;
+        let mode: String =
+            connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        let synchronous: i32 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0))?;
+        Ok((connection, mode, synchronous))
+    };
+    let (connection, mode, synchronous) =
+        patiently(Instant::now() + patience, durable).map_err(|trouble| trouble.about(path))?;
+    if mode == "wal" && synchronous == FULL {
+        return Ok(connection);
+    }
+    let found = format!(
+        "SQLite says journal_mode={mode} and synchronous={synchronous} here, which may not survive a \
+         power cut"
+    );
+    Err(Error::Write { path: path.to_owned(), source: io::Error::other(found) })
+}
+
+/// Calls `connect` again while `SQLite` answers "busy" without waiting, as it does when two processes
+/// turn the log on at once.
+fn patiently<T>(limit: Instant, connect: impl Fn() -> Result<T, Trouble>) -> Result<T, Trouble> {
+    loop {
+        match connect() {
+            Err(trouble)
+                if trouble.code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < limit =>
+            {
+                thread::sleep(BUSY_PAUSE);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Whether there are changes that are not in the file itself yet.
+pub(super) fn has_log(path: &Path) -> bool {
+    fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0)
+}
+
+/// Whether the last process that had the file open ended without closing it: a kill, a power cut.
+fn was_left_unclean(path: &Path) -> bool {
+    let in_use = |index: Metadata| locks::is_held(&index, PRESENT);
+    has_log(path) && !fs::metadata(beside(path, "-shm")).is_ok_and(in_use)
+}
+
+/// A file that `SQLite` keeps beside the database.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Makes the empty file, readable by its owner only, and its directory.
+pub(super) fn create(path: &Path) -> io::Result<()> {
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    if !directory.try_exists()? {
+        if let Some(above) = directory.parent() {
+            fs::create_dir_all(above)?;
+        }
+        match DirBuilder::new().mode(0o700).create(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => File::open(directory)?.sync_all(),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The address of a file that does not change while it is read.
+fn uri(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'-' | b'_') {
+            uri.push(char::from(*byte));
+        } else {
+            write!(uri, "%{byte:02X}").unwrap_or_default();
+        }
+    }
+    uri.push_str("?immutable=1");
+    uri
+}
