@@ -10,8 +10,10 @@ mod author;
 pub mod db;
 mod desk;
 pub mod hand;
+mod history;
 pub mod serve;
 pub mod show;
+mod store;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -87,6 +89,26 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Show what was changed in the records, when and by whom
+    History {
+        /// Only this database
+        database: Option<String>,
+        /// Only this record of it
+        key: Option<OsString>,
+        /// Only the newest N changes
+        #[arg(short, long, value_name = "N")]
+        number: Option<usize>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Take a change of the records back; later changes of other properties stay
+    Undo {
+        /// Number of the change, as `wharf history` shows it
+        number: String,
+    },
+    /// Check, copy, recover or move the store of the records
+    #[command(subcommand)]
+    Store(store::Command),
     /// Remove containers, bridge and guard from the host; data and records stay
     Teardown,
     /// Stay, and make a pass at every trigger (also called `wharfd`)
@@ -166,6 +188,16 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
         Command::Stop(named) => hand::stop(root, &named.name),
         Command::Restart(named) => hand::restart(root, &named.name),
         Command::Schema { database, output } => schema(root, &database, output),
+        Command::History { database, key, number, output } => {
+            let key = key.as_ref().map(|key| key.as_encoded_bytes().as_bstr());
+            let (database, json) = (database.as_deref(), output.json);
+            history::history(root, &history::Wanted { database, key, most: number, json })
+        }
+        Command::Undo { number } => match history::number(&number) {
+            Some(number) => history::undo(root, number),
+            None => Exit::Usage,
+        },
+        Command::Store(command) => store::run(root, &command),
         Command::Teardown => teardown(root),
         Command::Daemon => serve::serve(root),
         Command::Db(rest) => return run_db(db::Tool::Db, &rest.arguments, root),
@@ -337,7 +369,8 @@ fn schema(root: &Path, database: &str, output: Output) -> Exit {
 fn run_db(tool: db::Tool, args: &[OsString], root: &Path) -> ExitCode {
     let Some(mut desk) = Desk::open(root) else { return Exit::Failed.into() };
     desk.audit.author.command = db::command_line(tool, args, &desk.schema);
-    let mut store = match crate::db::open(&desk.store, &desk.audit) {
+    let location = desk.store_of(db::database(tool, args));
+    let mut store = match crate::db::open(&location, &desk.audit) {
         Ok(store) => store,
         Err(error) => {
             complain(&error, None);
@@ -424,8 +457,8 @@ fn print(text: &str) {
     io::stdout().write_all(text.as_bytes()).ok();
 }
 
-fn print_json(report: &Report) {
-    let mut text = serde_json::to_string_pretty(report).unwrap_or_default();
+fn print_json(value: &impl serde::Serialize) {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.push('\n');
     print(&text);
 }

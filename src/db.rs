@@ -17,8 +17,10 @@ mod locks;
 pub mod record;
 pub mod schema;
 pub mod sqlite;
+pub mod transfer;
 pub mod value;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -200,6 +202,15 @@ pub enum Committed {
     Unchanged,
 }
 
+/// All that a store holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// The records of each database.
+    pub databases: BTreeMap<DbName, Records>,
+    /// Their history, the oldest entry first.
+    pub history: Vec<history::Entry>,
+}
+
 /// A config database.
 pub trait Store {
     /// All records of `database` at one moment; empty when it does not exist.
@@ -256,6 +267,27 @@ pub trait Store {
     ///
     /// The history cannot be read.
     fn history(&self) -> Result<Vec<history::Entry>, Error>;
+
+    /// All that is in it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::read`].
+    fn contents(&self) -> Result<Contents, Error> {
+        let mut contents = Contents { history: self.history()?, ..Contents::default() };
+        for name in self.names()? {
+            let records = self.read(&name)?;
+            contents.databases.insert(name, records);
+        }
+        Ok(contents)
+    }
+
+    /// Puts `contents` into a store that is empty, as they are: nothing of it is a change.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from being written; some of it may have been.
+    fn fill(&mut self, contents: &Contents) -> Result<(), Error>;
 
     /// What tells this store from another one at the same place, made at random when it was made;
     /// `None` when it does not exist, or is of a kind that cannot tell (e-smith's files).

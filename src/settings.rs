@@ -266,6 +266,26 @@ fn parse(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// The settings file `text` with `name` set to `value`: in the place where it is set, else at the end.
+///
+/// Both have to be free of quotes and of newlines.
+pub fn with_variable(text: &str, name: &str, value: &str) -> String {
+    let assignment = format!("{name}=\"{value}\"");
+    let is_it = |line: &&str| line.trim().split_once('=').is_some_and(|(n, _)| n.trim() == name);
+    let last = text.lines().filter(is_it).count();
+    let mut seen = 0;
+    let mut lines: Vec<&str> = Vec::new();
+    for line in text.lines() {
+        seen += usize::from(is_it(&line));
+        let is_last = is_it(&line) && seen == last;
+        lines.push(if is_last { &assignment } else { line });
+    }
+    if last == 0 {
+        lines.push(&assignment);
+    }
+    lines.join("\n") + "\n"
+}
+
 /// Without the quotes that `YaST` puts round every value.
 fn unquote(value: &str) -> &str {
     ['"', '\'']
@@ -311,6 +331,15 @@ mod tests {
             error.to_string(),
             "setting WHARF_STORE: \"mysql:host\" is wrong; right would be sqlite:FILE or esmith:DIRECTORY"
         );
+    }
+
+    #[test]
+    fn a_variable_is_set_where_it_stands() {
+        let text = "# WHARF_STORE=\"\"\nWHARF_STORE=\"\"\n\nWHARF_PROFILE=\"auto\"\n";
+        let set = with_variable(text, "WHARF_STORE", "esmith:/x");
+        let expected = "# WHARF_STORE=\"\"\nWHARF_STORE=\"esmith:/x\"\n\nWHARF_PROFILE=\"auto\"\n";
+        assert_eq!(set, expected);
+        assert_eq!(with_variable("A=1", "B", "2"), "A=1\nB=\"2\"\n");
     }
 
     #[test]

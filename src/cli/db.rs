@@ -23,7 +23,7 @@ use bstr::{BStr, BString, ByteSlice};
 use crate::db::{Change, DbName, Error, Record, Records, Refusal, Store};
 use json::Layout;
 
-pub use audit::command_line;
+pub use audit::{command_line, database};
 
 /// Bytes that are taken from the standard input.
 const MOST_INPUT: u64 = 64 << 20;

@@ -49,6 +49,19 @@ impl Desk {
         Some(Self { settings, schema, store, audit })
     }
 
+    /// The store in which `database` is: an absolute name is a flat file of its own, as for e-smith.
+    pub(super) fn store_of(&self, database: Option<&str>) -> Location {
+        match (&self.store, database) {
+            (Location::Sqlite(_), Some(name)) if name.starts_with('/') => {
+                let above = Path::new(name).parent().unwrap_or(Path::new("/"));
+                Location::Esmith(above.to_owned())
+            }
+            (Location::Sqlite(_) | Location::Esmith(_) | Location::EsmithBelow(_), _) => {
+                self.store.clone()
+            }
+        }
+    }
+
     fn path(&self, path: &str) -> PathBuf {
         self.settings.root.at(path)
     }

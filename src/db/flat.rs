@@ -10,7 +10,8 @@
 //! Left out on purpose: the syslog lines of the original, which show every secret, and its fallback to
 //! `/home/e-smith/NAME`.
 
-mod journal;
+mod check;
+pub(in crate::db) mod journal;
 mod lock;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use bstr::{BStr, ByteSlice};
 use jiff::Zoned;
 
 use super::history::{self, Entry};
-use super::{Audit, Change, Committed, DbName, Error, Record, Records, Store};
+use super::{Audit, Change, Committed, Contents, DbName, Error, Record, Records, Store};
 use journal::Journal;
 use lock::{EsmithLock, lock_directory};
 
@@ -176,6 +177,18 @@ impl Store for Flat {
                 Replaced::LockLost => {}
             }
         }
+    }
+
+    fn fill(&mut self, contents: &Contents) -> Result<(), Error> {
+        let limit = Instant::now() + self.patience;
+        for (database, records) in &contents.databases {
+            let path = self.path(database);
+            let directory = lock_directory(&path, limit)?;
+            let lock = EsmithLock::take(&path, limit)?;
+            replace(&path, records, &directory, &lock)
+                .map_err(|source| Error::Write { path, source })?;
+        }
+        self.journal()?.fill(&contents.history, limit)
     }
 
     fn history(&self) -> Result<Vec<Entry>, Error> {

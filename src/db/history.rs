@@ -110,6 +110,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The entry of a command at the moment `now`, kept to the microsecond.
+    pub(super) fn new(number: u64, now: Timestamp, author: Author, edits: Vec<Edit>) -> Self {
+        let at = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
+        Self { number, at, author, edits }
+    }
+
     /// Bytes that the limit counts for it.
     pub(super) fn size(&self) -> u64 {
         let edits: usize = self.edits.iter().map(Edit::size).sum();

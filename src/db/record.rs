@@ -75,6 +75,12 @@ impl Record {
         sorted.into_iter()
     }
 
+    /// The name at the end that has no value.
+    pub fn dangling(&self) -> Option<&BStr> {
+        let pieces: Vec<_> = fields(self.text()).skip(1).collect();
+        pieces.last().copied().filter(|_| pieces.len() % 2 == 1)
+    }
+
     pub(super) fn raw_properties(&self) -> Properties {
         let mut sorted = Properties::new();
         let mut pieces = fields(self.text()).skip(1);

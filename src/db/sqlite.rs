@@ -12,6 +12,8 @@
 
 mod layout;
 mod open;
+mod rescue;
+pub mod salvage;
 
 use std::fs;
 use std::io;
@@ -24,7 +26,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 
 use super::history::{self, Author, Edit, Entry};
 use super::record::trim;
-use super::{Audit, Change, Committed, DbName, Error, Record, Records, Store};
+use super::{Audit, Change, Committed, Contents, DbName, Error, Record, Records, Store};
 use layout::{Layout, Origin, bring, origin};
 use open::{Trouble, Way, connect, connect_durably, create, has_log};
 
@@ -129,6 +131,22 @@ impl Sqlite {
         })
     }
 
+    fn pour(&self, to: &Transaction<'_>, contents: &Contents) -> rusqlite::Result<()> {
+        for (database, records) in &contents.databases {
+            to.execute("INSERT OR IGNORE INTO database VALUES (?1)", [database.as_str()])?;
+            for (key, record) in records.entries() {
+                // A line without `=` is a record of no type from its next rewrite on.
+                let new = Some(record.cloned().unwrap_or_else(|| Record::from_text("")));
+                let (database, key) = (database.clone(), key.to_owned());
+                store(to, &Edit { database, key, old: None, new })?;
+            }
+        }
+        for entry in contents.history.iter().filter(|_| self.audit.limit > 0) {
+            write_down(to, self.audit.limit, entry)?;
+        }
+        Ok(())
+    }
+
     fn make(&self) -> Result<(), Error> {
         create(&self.path).map_err(|source| Error::Write { path: self.path.clone(), source })
     }
@@ -207,7 +225,10 @@ impl Store for Sqlite {
                 store(transaction, edit).map_err(explain)?;
             }
             if self.audit.limit > 0 {
-                write_down(transaction, &self.audit, edits).map_err(explain)?;
+                let number = 1 + last(transaction).map_err(explain)?.0;
+                let author = self.audit.author.clone();
+                let entry = Entry::new(number, Timestamp::now(), author, edits);
+                write_down(transaction, self.audit.limit, &entry).map_err(explain)?;
             }
             Ok(Committed::Changed)
         })
@@ -225,6 +246,13 @@ impl Store for Sqlite {
                 Ok(_) => Ok(Committed::Changed),
                 Err(error) => Err(Trouble::from(error).about(&self.path)),
             }
+        })
+    }
+
+    fn fill(&mut self, contents: &Contents) -> Result<(), Error> {
+        self.make()?;
+        self.write(Layout::CURRENT, |transaction| {
+            self.pour(transaction, contents).map_err(|error| Trouble::from(error).about(&self.path))
         })
     }
 
@@ -280,39 +308,34 @@ fn store(transaction: &Transaction<'_>, edit: &Edit) -> rusqlite::Result<()> {
     transaction.execute(query, params![database, key, text]).map(drop)
 }
 
-/// Adds an entry to the history and lets go of the oldest ones that are too much.
-fn write_down(
-    transaction: &Transaction<'_>,
-    audit: &Audit,
-    edits: Vec<Edit>,
-) -> rusqlite::Result<()> {
-    let last = "SELECT number, total FROM command ORDER BY number DESC LIMIT 1";
-    let last = transaction
-        .query_row(last, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
-        .optional()?;
-    let (number, total) = last.unwrap_or_default();
-    let (at, author) = (Timestamp::now(), audit.author.clone());
-    let entry = Entry { number: u64::try_from(number + 1).unwrap_or(0), at, author, edits };
-    let total = total.saturating_add(i64::try_from(entry.size()).unwrap_or(i64::MAX));
+/// Number and total size of the last entry; 0 when there is none.
+fn last(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let query = "SELECT number, total FROM command ORDER BY number DESC LIMIT 1";
+    let last = connection.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    Ok(last.unwrap_or_default())
+}
 
-    let Author { uid, login, sudo, sender, command } = &entry.author;
+/// Adds `entry` to the history and lets go of the oldest ones that are too much.
+fn write_down(transaction: &Transaction<'_>, limit: u64, entry: &Entry) -> rusqlite::Result<()> {
+    let Entry { number, at, author, edits } = entry;
+    let total = last(transaction)?.1.saturating_add(entry.size());
+    let Author { uid, login, sudo, sender, command } = author;
     let command: &[u8] = command;
     transaction.execute(
         "INSERT INTO command VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        params![number + 1, at.as_microsecond(), uid, login, sudo, sender, command, total],
+        params![number, at.as_microsecond(), uid, login, sudo, sender, command, total],
     )?;
     let text = |record: &Option<Record>| record.as_ref().map(|record| record.text().to_vec());
-    for edit in &entry.edits {
+    for edit in edits {
         let key: &[u8] = &edit.key;
         transaction.execute(
             "INSERT INTO change VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![number + 1, edit.database.as_str(), key, text(&edit.old), text(&edit.new)],
+            params![number, edit.database.as_str(), key, text(&edit.old), text(&edit.new)],
         )?;
     }
-    let limit = i64::try_from(audit.limit).unwrap_or(i64::MAX);
     let oldest = "DELETE FROM command WHERE number = (SELECT min(number) FROM command)
          AND total <= ?1 AND number < ?2";
-    while transaction.execute(oldest, params![total.saturating_sub(limit), number + 1])? > 0 {}
+    while transaction.execute(oldest, params![total.saturating_sub(limit), number])? > 0 {}
     Ok(())
 }
 
@@ -325,10 +348,10 @@ fn entries(connection: &Connection) -> rusqlite::Result<Vec<Entry>> {
     let mut entries = Vec::new();
     let mut rows = commands.query([])?;
     while let Some(row) = rows.next()? {
-        let number: i64 = row.get(0)?;
+        let number: u64 = row.get(0)?;
         let edits = changes.query_map([number], edit)?.collect::<rusqlite::Result<_>>()?;
         entries.push(Entry {
-            number: u64::try_from(number).unwrap_or(0),
+            number,
             at: Timestamp::from_microsecond(row.get(1)?).unwrap_or_default(),
             author: Author {
                 uid: row.get(2)?,

@@ -32,12 +32,15 @@ fn every_help_text_is_as_reviewed() {
         "stop",
         "restart",
         "schema",
+        "history",
+        "undo",
+        "store",
+        "store migrate",
         "teardown",
         "daemon",
         "signal-event",
     ] {
-        let args: Vec<&str> =
-            [subcommand, "--help"].into_iter().filter(|a| !a.is_empty()).collect();
+        let args: Vec<&str> = subcommand.split_whitespace().chain(["--help"]).collect();
         let ran = wharf(root.path(), &args).succeeded();
         let shown = ran.stdout.replace(&root.path().display().to_string(), "ROOT");
         writeln!(text, "$ wharf {}\n{shown}", args.join(" ")).unwrap();

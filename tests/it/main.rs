@@ -13,6 +13,8 @@ mod cli;
 mod engine;
 mod esmith;
 mod golden;
+mod history;
 mod lab;
 mod layers;
+mod rescue;
 mod stores;

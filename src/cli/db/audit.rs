@@ -38,6 +38,14 @@ pub fn command_line(tool: Tool, args: &[OsString], schema: &Schema) -> BString {
     bstr::join(" ", [program.into()].into_iter().chain(words)).into()
 }
 
+/// The database that `args` are about, when it is named.
+pub fn database(tool: Tool, args: &[OsString]) -> Option<&str> {
+    match tool {
+        Tool::Db => args.iter().find(|arg| !arg.as_bytes().starts_with(b"--"))?.to_str(),
+        Tool::Config => Some(DbName::CONFIGURATION),
+    }
+}
+
 /// Masks the secrets of the verb at place `at` and its arguments.
 fn mask(words: &mut [BString], at: usize, hides: &dyn Fn(&BStr, Option<&BStr>) -> bool) {
     let Some((verb, arguments)) = words.get_mut(at..).and_then(<[_]>::split_first_mut) else {

@@ -48,15 +48,7 @@ impl Journal {
             Err(source) if source.kind() == io::ErrorKind::NotFound => directory.to_owned(),
             Err(source) => return Err(Error::Read { path: directory.to_owned(), source }),
         };
-        let path = match (real.parent(), real.file_name()) {
-            (Some(above), Some(name)) => {
-                let mut file = std::ffi::OsString::from(".");
-                file.push(name);
-                file.push(".history");
-                above.join(file)
-            }
-            _ => real.join(".history"),
-        };
+        let path = history_of(&real);
         Ok(Self { path, limit })
     }
 
@@ -117,8 +109,7 @@ impl Journal {
             tail.end
         };
 
-        let entry =
-            Entry { number: tail.number + 1, at: Timestamp::now(), author: author.clone(), edits };
+        let entry = Entry::new(tail.number + 1, Timestamp::now(), author.clone(), edits);
         let written = line(&entry).and_then(|line| {
             file.seek(SeekFrom::Start(start))?;
             file.write_all(&line)?;
@@ -130,6 +121,27 @@ impl Journal {
             return Err(failed(source));
         }
         Ok(Begun(Some(Open { file, start, number: entry.number })))
+    }
+
+    /// Writes down all of `history`, the part that is kept.
+    pub(super) fn fill(&self, history: &[Entry], limit: Instant) -> Result<(), Error> {
+        let failed = |source| Error::History { path: self.path.clone(), source };
+        let mut size = 0;
+        let newest = history.iter().rev().take_while(|entry| {
+            size += entry.size();
+            size <= self.limit / 2
+        });
+        let kept = newest.count();
+        if kept == 0 {
+            return Ok(());
+        }
+        let mut content = Vec::new();
+        for entry in &history[history.len() - kept..] {
+            content.extend(line(entry).map_err(failed)?);
+            content.extend(line(&Done { done: entry.number }).map_err(failed)?);
+        }
+        let mut file = self.open(limit)?;
+        file.write_all(&content).and_then(|()| file.sync_all()).map_err(failed)
     }
 
     /// The file, locked; made when it is not there.
@@ -201,6 +213,15 @@ impl Journal {
     fn old(&self) -> PathBuf {
         with_suffix(&self.path, "old")
     }
+}
+
+/// Where the history of `directory` is, which has its real name.
+pub(in crate::db) fn history_of(directory: &Path) -> PathBuf {
+    let mut file = std::ffi::OsString::from(".");
+    file.push(directory.file_name().unwrap_or_default());
+    file.push(".history");
+    // Only the root directory has nothing beside it.
+    directory.parent().unwrap_or(directory).join(file)
 }
 
 /// The end of the file.

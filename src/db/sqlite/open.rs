@@ -144,7 +144,8 @@ pub(super) fn connect_durably(
         let connection = connect(path, Way::Writing, patience)?;
         // Asked before the log is turned on: another program's file stays as it is.
         is_ours(&connection)?;
-        connection.execute_batch("PRAGMA synchronous = FULL")?;
+        // What is deleted leaves no bytes behind: secrets, and what a salvage would take for records.
+        connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA secure_delete = ON")?;
         let mode: String =
             connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         let synchronous: i32 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0))?;

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! `wharf history` and `wharf undo`.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use bstr::{BStr, BString, ByteSlice};
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::desk::Desk;
+use super::{Exit, complain, complain_text, print, print_json};
+use crate::db::history::{self, CannotUndo, Edit, Entry};
+use crate::db::record::delta::{Sides, decoded};
+use crate::db::schema::Schema;
+use crate::db::{Committed, DbName, Record, Store};
+
+/// What stands for a secret.
+const MASK: &str = "***";
+
+/// Characters of a value that are shown.
+const MOST: usize = 100;
+
+/// What is asked for.
+pub(super) struct Wanted<'a> {
+    /// Only this database.
+    pub(super) database: Option<&'a str>,
+    /// Only this record of it.
+    pub(super) key: Option<&'a BStr>,
+    /// Only so many of the newest.
+    pub(super) most: Option<usize>,
+    /// As JSON.
+    pub(super) json: bool,
+}
+
+/// Shows what was changed, by whom, the oldest first.
+pub(super) fn history(root: &Path, wanted: &Wanted<'_>) -> Exit {
+    let Some(desk) = Desk::open(root) else { return Exit::Failed };
+    let database = match wanted.database.map(DbName::try_from).transpose() {
+        Ok(database) => database,
+        Err(error) => {
+            complain(&error, None);
+            return Exit::Usage;
+        }
+    };
+    let opened = crate::db::open(&desk.store_of(wanted.database), &desk.audit);
+    let entries = match opened.and_then(|store| store.history()) {
+        Ok(entries) => entries,
+        Err(error) => {
+            complain(&error, None);
+            return Exit::Failed;
+        }
+    };
+    let is_wanted = |edit: &Edit| {
+        database.as_ref().is_none_or(|name| *name == edit.database)
+            && wanted.key.is_none_or(|key| edit.key.trim() == key.trim())
+    };
+    let mut entries = entries;
+    for entry in &mut entries {
+        entry.edits.retain(is_wanted);
+    }
+    entries.retain(|entry| !entry.edits.is_empty());
+    let from = wanted.most.map_or(0, |most| entries.len().saturating_sub(most));
+    let shown = &entries[from..];
+    if wanted.json {
+        print_json(&shown.iter().map(|entry| json(entry, &desk.schema)).collect::<Vec<_>>());
+    } else {
+        let zone = TimeZone::system();
+        print(&shown.iter().map(|entry| text(entry, &desk.schema, &zone)).collect::<String>());
+    }
+    Exit::Done
+}
+
+/// Takes change `number` back.
+pub(super) fn undo(root: &Path, number: u64) -> Exit {
+    let Some(mut desk) = Desk::open(root) else { return Exit::Failed };
+    desk.audit.author.command = format!("wharf undo {number}").into();
+    let store = match crate::db::open(&desk.store, &desk.audit) {
+        Ok(store) => store,
+        Err(error) => {
+            complain(&error, None);
+            return Exit::Failed;
+        }
+    };
+    match take_back(store, number) {
+        Ok(Some(entry)) => {
+            print(&text(&entry, &desk.schema, &TimeZone::system()));
+            Exit::Done
+        }
+        Ok(None) => {
+            print("Nothing to take back: the records are as they were before.\n");
+            Exit::Done
+        }
+        Err(NotUndone::Cannot(error)) => {
+            let hint = match &error {
+                CannotUndo::Overlap { later, .. } => later
+                    .first()
+                    .map(|(last, ..)| format!("take those back first: wharf undo {last}")),
+                CannotUndo::Unknown { .. } => Some("wharf history lists the numbers".to_owned()),
+            };
+            complain(&error, hint.as_deref());
+            Exit::Failed
+        }
+        Err(NotUndone::Store(error)) => {
+            complain(&error, Some(&format!("wharf history shows what change {number} did")));
+            Exit::Failed
+        }
+    }
+}
+
+enum NotUndone {
+    Cannot(CannotUndo),
+    Store(crate::db::Error),
+}
+
+/// The entry that tells of it; `None` when nothing had to be changed.
+fn take_back(mut store: Box<dyn Store>, number: u64) -> Result<Option<Entry>, NotUndone> {
+    let past = store.history().map_err(NotUndone::Store)?;
+    let changes = history::undo(&past, number).map_err(NotUndone::Cannot)?;
+    if store.commit_all(&changes).map_err(NotUndone::Store)? == Committed::Unchanged {
+        return Ok(None);
+    }
+    Ok(store.history().map_err(NotUndone::Store)?.pop())
+}
+
+/// An entry as lines for an admin.
+fn text(entry: &Entry, schema: &Schema, zone: &TimeZone) -> String {
+    let at = entry.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
+    let mut text = String::new();
+    let command = readable(entry.author.command.as_bstr());
+    let _ = writeln!(text, "{:>5}  {at}  {}  {command}", entry.number, who(entry));
+    for edit in &entry.edits {
+        let _ =
+            writeln!(text, "         {} record '{}':", edit.database, readable(edit.key.as_bstr()));
+        for line in lines(edit, schema) {
+            let _ = writeln!(text, "           {line}");
+        }
+    }
+    text
+}
+
+/// `root, login alice, sudo bob`.
+fn who(entry: &Entry) -> String {
+    let author = &entry.author;
+    let mut who = user(author.uid);
+    if let Some(login) = author.login.filter(|login| *login != author.uid) {
+        let _ = write!(who, ", login {}", user(login));
+    }
+    if let Some(sudo) = &author.sudo {
+        let _ = write!(who, ", sudo {}", readable(sudo.as_str().into()));
+    }
+    if let Some(sender) = &author.sender {
+        let _ = write!(who, ", D-Bus {sender}");
+    }
+    who
+}
+
+/// The user's name today, else the number.
+fn user(uid: u32) -> String {
+    let found = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
+    found.map_or_else(|| format!("uid {uid}"), |user| user.name)
+}
+
+/// What became of a record, a line each.
+fn lines(edit: &Edit, schema: &Schema) -> Vec<String> {
+    let Some(delta) = edit.delta() else {
+        return match (&edit.old, &edit.new) {
+            (Some(_), Some(_)) => vec!["written in another way".to_owned()],
+            (old, new) => {
+                let sides = [("-", old), ("+", new)];
+                let all = sides.into_iter().filter_map(|(sign, r)| Some((sign, r.as_ref()?)));
+                all.flat_map(|(sign, record)| whole(sign, record, edit, schema)).collect()
+            }
+        };
+    };
+    let mut lines = Vec::new();
+    if let Some((old, new)) = delta.kind {
+        let sides = (Some(old), Some(new));
+        lines.extend(changed("type", &sides, hides(edit, None, schema)));
+    }
+    for (name, sides) in &delta.properties {
+        let masked = hides(edit, Some(decoded(name.as_bstr()).as_bstr()), schema);
+        lines.extend(changed(&readable(decoded(name.as_bstr()).as_bstr()), sides, masked));
+    }
+    lines
+}
+
+fn hides(edit: &Edit, property: Option<&BStr>, schema: &Schema) -> bool {
+    schema.hides(edit.database.as_str(), edit.key.as_bstr(), property)
+}
+
+/// All of a record that came or went.
+fn whole(sign: &str, record: &Record, edit: &Edit, schema: &Schema) -> Vec<String> {
+    let kind = masked(&record.decoded_kind(), hides(edit, None, schema));
+    let props = record.properties().map(|(name, value)| {
+        let value = masked(&value, hides(edit, Some(name.as_ref()), schema));
+        format!("{sign} {} = {value}", readable(&name))
+    });
+    [format!("{sign} type = {kind}")].into_iter().chain(props).collect()
+}
+
+/// `- name = old` and `+ name = new`.
+fn changed(name: &str, sides: &Sides, hidden: bool) -> Vec<String> {
+    let line = |sign, value: &Option<BString>| {
+        let value = decoded(value.as_ref()?.as_bstr());
+        Some(format!("{sign} {name} = {}", masked(value.as_bstr(), hidden)))
+    };
+    line("-", &sides.0).into_iter().chain(line("+", &sides.1)).collect()
+}
+
+fn masked(value: &BStr, hidden: bool) -> String {
+    if hidden { MASK.to_owned() } else { readable(value) }
+}
+
+/// The text when a terminal shows it as it is, else with escapes in quotes; cut when it is long.
+fn readable(text: &BStr) -> String {
+    let is_plain = text.to_str().is_ok_and(|text| !text.chars().any(char::is_control));
+    let full = if is_plain { text.to_string() } else { format!("{text:?}") };
+    match full.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}… ({} bytes)", &full[..end], text.len()),
+        None => full,
+    }
+}
+
+#[derive(Serialize)]
+struct ShownEntry<'a> {
+    number: u64,
+    at: String,
+    #[serde(flatten)]
+    author: &'a crate::db::Author,
+    edits: Vec<ShownEdit>,
+}
+
+#[derive(Serialize)]
+struct ShownEdit {
+    database: String,
+    key: String,
+    old: Option<ShownRecord>,
+    new: Option<ShownRecord>,
+}
+
+#[derive(Serialize)]
+struct ShownRecord {
+    #[serde(rename = "type")]
+    kind: String,
+    props: std::collections::BTreeMap<String, String>,
+}
+
+fn json<'a>(entry: &'a Entry, schema: &Schema) -> ShownEntry<'a> {
+    let lossy = |text: &BStr| text.to_str_lossy().into_owned();
+    let record = |record: &Record, edit: &Edit| {
+        let value = |value: &BStr, property: Option<&BStr>| {
+            if hides(edit, property, schema) { MASK.to_owned() } else { lossy(value) }
+        };
+        let props = record.properties();
+        let props = props.map(|(name, text)| (lossy(&name), value(&text, Some(name.as_ref()))));
+        ShownRecord { kind: value(&record.decoded_kind(), None), props: props.collect() }
+    };
+    let edits = entry.edits.iter().map(|edit| ShownEdit {
+        database: edit.database.to_string(),
+        key: lossy(edit.key.as_bstr()),
+        old: edit.old.as_ref().map(|old| record(old, edit)),
+        new: edit.new.as_ref().map(|new| record(new, edit)),
+    });
+    ShownEntry {
+        number: entry.number,
+        at: entry.at.to_string(),
+        author: &entry.author,
+        edits: edits.collect(),
+    }
+}
+
+/// The number of a change as it is typed.
+pub(super) fn number(text: &str) -> Option<u64> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    if number.is_none() {
+        complain_text(&format!("{text:?} is no number of a change; wharf history lists them"));
+    }
+    number
+}
