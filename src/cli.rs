@@ -7,10 +7,12 @@
 //! runtime is touched on the way to `db`.
 
 mod author;
+mod complete;
 pub mod db;
 mod desk;
 pub mod hand;
 mod history;
+mod init;
 pub mod serve;
 pub mod show;
 mod store;
@@ -58,9 +60,9 @@ impl From<Exit> for ExitCode {
 #[derive(Debug, Parser)]
 #[command(name = "wharf", version, max_term_width = 100, after_help = EXITS)]
 struct Cli {
-    /// Directory below which every path of wharf lies
-    #[arg(long, global = true, env = "WHARF_ROOT", default_value = "/", value_name = "DIR")]
-    root: PathBuf,
+    /// Directory below which every path of wharf lies [default: /]
+    #[arg(long, global = true, env = "WHARF_ROOT", value_name = "DIR")]
+    root: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -109,6 +111,17 @@ enum Command {
     /// Check, copy, recover or move the store of the records
     #[command(subcommand)]
     Store(store::Command),
+    /// Set the defaults and the forced values of every database (e-smith's tool)
+    #[command(name = "initialize-default-databases", hide = true)]
+    InitializeDefaultDatabases,
+    /// Print the completion script of a shell
+    Completion {
+        /// Which
+        shell: complete::Shell,
+    },
+    /// Say what a shell can offer (for its script)
+    #[command(hide = true)]
+    Complete(Rest),
     /// Remove containers, bridge and guard from the host; data and records stay
     Teardown,
     /// Stay, and make a pass at every trigger (also called `wharfd`)
@@ -143,15 +156,21 @@ struct Rest {
     arguments: Vec<OsString>,
 }
 
+/// Where everything is unless `WHARF_ROOT` says so: e-smith's tools know a root of their own.
+fn given_root() -> OsString {
+    std::env::var_os("ESMITH_ROOT").filter(|root| !root.is_empty()).unwrap_or_else(|| "/".into())
+}
+
 /// Runs the command line `args`, the program's name first.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let called = args.first().map(|name| Path::new(name).file_name().unwrap_or_default());
     let rest = || args.get(1..).unwrap_or_default().to_vec();
-    let root = std::env::var_os("WHARF_ROOT").unwrap_or_else(|| "/".into());
+    let root = std::env::var_os("WHARF_ROOT").unwrap_or_else(given_root);
     match called.and_then(|name| name.to_str()) {
         Some("db") => return run_db(db::Tool::Db, &rest(), Path::new(&root)),
         Some("config") => return run_db(db::Tool::Config, &rest(), Path::new(&root)),
         Some("signal-event") => return signal_event(&rest(), Path::new(&root)).into(),
+        Some("initialize-default-databases") => return init::initialize(Path::new(&root)).into(),
         Some("wharfd") => {
             let mut as_subcommand = vec!["wharf".into(), "daemon".into()];
             as_subcommand.extend(rest());
@@ -179,7 +198,8 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
             return exit.into();
         }
     };
-    let root = &cli.root;
+    let root = cli.root.unwrap_or_else(|| given_root().into());
+    let root = root.as_path();
     match cli.command {
         Command::Plan(output) => look(root, output, show::plan),
         Command::Status(output) => look(root, output, show::status),
@@ -198,6 +218,9 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
             None => Exit::Usage,
         },
         Command::Store(command) => store::run(root, &command),
+        Command::InitializeDefaultDatabases => init::initialize(root),
+        Command::Completion { shell } => complete::script(shell),
+        Command::Complete(rest) => complete::complete(root, &rest.arguments),
         Command::Teardown => teardown(root),
         Command::Daemon => serve::serve(root),
         Command::Db(rest) => return run_db(db::Tool::Db, &rest.arguments, root),
@@ -453,8 +476,12 @@ fn complain_text_raw(text: &str) {
 }
 
 fn print(text: &str) {
+    print_bytes(text.as_bytes());
+}
+
+fn print_bytes(text: &[u8]) {
     // A closed pipe is no fault: whoever read it has seen enough.
-    io::stdout().write_all(text.as_bytes()).ok();
+    io::stdout().write_all(text).ok();
 }
 
 fn print_json(value: &impl serde::Serialize) {

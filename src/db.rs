@@ -11,6 +11,7 @@
 //! Left out on purpose: meaning. What a property may hold is [`schema`]'s, what it does is `desired`'s.
 
 pub mod change;
+pub mod defaults;
 pub mod flat;
 pub mod history;
 mod locks;

@@ -5,6 +5,9 @@
 //! Left out until the event issue: packaged and custom event directories with handlers. What there
 //! is, is one table; an event that is not in it is an error, as in e-smith (status 2).
 
+/// The events that there are.
+pub const NAMES: &[&str] = &["docker-update"];
+
 /// An event as it was signalled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {

@@ -128,6 +128,8 @@ pub struct Settings {
     pub root: Root,
     /// Where the records are.
     pub store: StoreSetting,
+    /// Where the defaults of the records are, e-smith's layout; the later ones count.
+    pub defaults: Vec<PathBuf>,
     /// What differs by distribution.
     pub profile: Profile,
     /// `DOCKER_HOST`, which goes before the record.
@@ -195,6 +197,8 @@ pub fn load(root: Root, environment: &dyn Fn(&str) -> Option<OsString>) -> Resul
     };
     let source = Source { environment, file };
     let profile = match source.text("WHARF_PROFILE").as_deref() {
+        // Whoever gives e-smith's tools a root has e-smith's layout there.
+        None if source.text("ESMITH_ROOT").is_some() => Profile::Sme,
         None | Some("auto") => Profile::detect(&root),
         Some("sme") => Profile::Sme,
         Some("opensuse") => Profile::OpenSuse,
@@ -209,9 +213,17 @@ pub fn load(root: Root, environment: &dyn Fn(&str) -> Option<OsString>) -> Resul
         }
     };
     let store = store(&source, &root, profile)?;
+    let defaults = match (source.text("ESMITH_DB_DEFAULTSDIR"), profile) {
+        (Some(directory), _) => vec![directory.into()],
+        (None, Profile::Sme) => vec![root.at("/etc/e-smith/db")],
+        (None, Profile::OpenSuse | Profile::Debian | Profile::Generic) => {
+            vec![root.at("/usr/share/wharf/db"), root.at("/etc/wharf/db")]
+        }
+    };
     let verify = source.text("DOCKER_TLS_VERIFY").is_some();
     Ok(Settings {
         store,
+        defaults,
         profile,
         engine: source.text("DOCKER_HOST"),
         engine_certificates: source.text("DOCKER_CERT_PATH").filter(|_| verify).map(PathBuf::from),

@@ -92,6 +92,11 @@ const VERBS: &[(&str, Verb, &str)] = &[
     ("setjson", Verb::SetJson, " data|-"),
 ];
 
+/// The verbs.
+pub fn verbs() -> impl Iterator<Item = &'static str> {
+    VERBS.iter().map(|(name, ..)| *name)
+}
+
 /// What is asked for, its arguments complete.
 enum Request {
     Read(Query),
@@ -191,7 +196,7 @@ fn answer(
         return Err(usage_status(store, &database));
     };
     let answer = match &request {
-        Request::Read(query) => look_up(query, store, &database),
+        Request::Read(query) => look_up(query, store, &database, said),
         Request::Write(change) => commit(change, store, &database, check, said),
         Request::WriteJson(data) => commit_json(data.as_ref(), store, &database, check, said),
     };
@@ -256,9 +261,20 @@ fn pairs(args: &[&BStr]) -> Option<Vec<(BString, BString)>> {
     pairs.collect()
 }
 
-fn look_up(query: &Query, store: &dyn Store, database: &DbName) -> Result<Vec<u8>, Failure> {
+fn look_up(
+    query: &Query,
+    store: &dyn Store,
+    database: &DbName,
+    said: &mut String,
+) -> Result<Vec<u8>, Failure> {
     let record = |key: &BString| store.record(database, key.as_bstr());
     let existing = |key: &BString| record(key)?.ok_or(Failure::Silent);
+    if let Query::Show(Some(key)) | Query::PrintProp(key, _) | Query::GetProp(key, _) = query
+        && let Some(record) = record(key)?
+        && let Some(name) = record.dangling()
+    {
+        let _ = writeln!(said, "warning: record '{key}': property '{name}' has no value");
+    }
     match query {
         Query::Keys => {
             let records = some(store.read(database)?)?;

@@ -358,6 +358,35 @@ pub fn composed(kind: &BString, props: Vec<(BString, BString)>) -> Result<Record
     compose(encode(kind).as_ref(), &properties)
 }
 
+/// `old` with all of `given` set at once, `type` being the type; and what could not be stored.
+pub(super) fn merged(
+    old: Option<&Record>,
+    given: BTreeMap<BString, BString>,
+) -> (Record, Vec<Refusal>) {
+    let mut record = old.cloned().unwrap_or_else(|| Record::from_text(""));
+    let mut refused = Vec::new();
+    for (name, value) in given {
+        let next = if name == "type" {
+            if separator(&value, 0).is_some() {
+                Err(Refusal::PipeInType { kind: value })
+            } else {
+                compose(encode(&value).as_ref(), &record.raw_properties())
+            }
+        } else {
+            check_property(&name, &value).and_then(|()| {
+                let mut properties = record.raw_properties();
+                properties.insert(encode(&name).into_owned(), Some(encode(&value).into_owned()));
+                compose(record.kind(), &properties)
+            })
+        };
+        match next {
+            Ok(next) => record = next,
+            Err(why) => refused.push(why),
+        }
+    }
+    (record, refused)
+}
+
 fn check_property(name: &BString, value: &BString) -> Result<(), Refusal> {
     if separator(name, 0).is_some() {
         Err(Refusal::PipeInName { name: name.clone() })

@@ -2,6 +2,7 @@
 
 //! The only caller of other programs: no shell, a time limit, status and stderr always looked at.
 
+use std::ffi::OsString;
 use std::io;
 use std::process::Stdio;
 use std::time::Duration;
@@ -63,17 +64,32 @@ impl Error {
 /// How long a program gets.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs `program` with `args`, feeds it `input`, and gives what it wrote to stdout.
+/// As [`run_with`], in the environment of this process.
+///
+/// # Errors
+///
+/// As [`run_with`].
+pub async fn run(program: &str, args: &[&str], input: &[u8]) -> Result<Vec<u8>, Error> {
+    run_with(program, args, &[], input).await
+}
+
+/// Runs `program` with `args` and these variables more, feeds it `input`, and gives what it wrote to stdout.
 ///
 /// # Errors
 ///
 /// It cannot be started, ends with a status that is not 0, or takes longer than a minute.
-pub async fn run(program: &str, args: &[&str], input: &[u8]) -> Result<Vec<u8>, Error> {
+pub async fn run_with(
+    program: &str,
+    args: &[&str],
+    environment: &[(&str, OsString)],
+    input: &[u8],
+) -> Result<Vec<u8>, Error> {
     let start = |source| Error::Start { program: program.to_owned(), source };
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     let mut child = Command::new(program)
         .args(args)
         .env("LC_ALL", "C")
+        .envs(environment.iter().map(|(name, value)| (*name, value)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

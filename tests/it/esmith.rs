@@ -34,7 +34,7 @@ fn the_commands_answer_as_the_original_did() {
     }
     let mut seen = 0;
     let mut wrong = Vec::new();
-    for case in cases() {
+    for case in cases("db") {
         seen += 1;
         let id = text(&case["id"]);
         let differences = differences(&case, tools.path());
@@ -49,8 +49,46 @@ fn the_commands_answer_as_the_original_did() {
     assert!(wrong.is_empty(), "{} of {seen} cases\n\n{}", wrong.len(), wrong.join("\n\n"));
 }
 
-fn cases() -> Vec<Value> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/esmith/db");
+#[test]
+fn the_defaults_of_a_database_are_set_as_the_original_did() {
+    let mut seen = 0;
+    for case in cases("defaults") {
+        seen += 1;
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path();
+        fs::create_dir_all(root.join("home/e-smith/db")).unwrap();
+        for (path, content) in members(&case["files"]) {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            match content.as_str() {
+                Some(text) => fs::write(path, text).unwrap(),
+                None => fs::create_dir_all(path).unwrap(),
+            }
+        }
+        for (name, content) in members(&case["db"]) {
+            fs::write(root.join("home/e-smith/db").join(name), bytes(&content)).unwrap();
+        }
+        // Twice, because it has to be safe at every boot.
+        for turn in 1..=2 {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_wharf"));
+            command.arg("initialize-default-databases").env("ESMITH_ROOT", root);
+            command.env_remove("WHARF_ROOT").env_remove("DBPATH").env_remove("WHARF_STORE");
+            let answer = command.output().unwrap();
+            let id = text(&case["id"]);
+            let status = answer.status.code().map(i64::from);
+            assert_eq!(status, case["exit"].as_i64(), "{id}: {}", shown(&answer.stderr));
+            assert!(!answer.stderr.is_empty() && answer.stdout.is_empty(), "{id}");
+            for (path, wanted) in members(&case["after"]) {
+                let found = fs::read(root.join(&path)).map(|content| body(&content)).unwrap();
+                assert_eq!(found.as_bstr(), text(&wanted["text"]), "{id}, turn {turn}");
+            }
+        }
+    }
+    assert!(seen >= 10, "only {seen} cases were found");
+}
+
+fn cases(suite: &str) -> Vec<Value> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/esmith").join(suite);
     let mut files: Vec<_> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -64,16 +102,19 @@ fn parse(line: &str) -> Value {
 
 /// Runs one case in a directory of its own and compares.
 fn differences(case: &Value, tools: &Path) -> Vec<String> {
-    let directory = tempfile::tempdir().unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("db");
+    fs::create_dir(&directory).unwrap();
+    let directory = directory.as_path();
     let files = members(&case["files"]);
     for (name, content) in &files {
-        fs::write(directory.path().join(name), bytes(content)).unwrap();
+        fs::write(directory.join(name), bytes(content)).unwrap();
     }
     for command in elements(&case["setup"]) {
-        call(tools, "db", command, directory.path());
+        call(tools, "db", command, directory);
     }
     let program = case["prog"].as_str().unwrap_or("db");
-    let answer = call(tools, program, &case["argv"], directory.path());
+    let answer = call(tools, program, &case["argv"], directory);
 
     let mut wrong = Vec::new();
     if answer.stdout != bytes(&case["stdout"]) {
@@ -89,12 +130,12 @@ fn differences(case: &Value, tools: &Path) -> Vec<String> {
     }
     let after = members(&case["db_after"]);
     for (name, wanted) in &after {
-        let found = fs::read(directory.path().join(name)).ok().map(|content| body(&content));
+        let found = fs::read(directory.join(name)).ok().map(|content| body(&content));
         if found != Some(wanted).filter(|wanted| !wanted.is_null()).map(bytes) {
             wrong.push(format!("{name} is now {}", shown(&found.unwrap_or_default())));
         }
     }
-    for entry in fs::read_dir(directory.path()).unwrap() {
+    for entry in fs::read_dir(directory).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if !files.contains_key(&name) && !after.contains_key(&name) && name != "t" {
             wrong.push(format!("{name} was left behind"));

@@ -10,6 +10,8 @@
 )]
 
 mod cli;
+mod completion;
+mod defaults;
 mod engine;
 mod esmith;
 mod golden;
