@@ -10,6 +10,7 @@ mod author;
 mod complete;
 pub mod db;
 mod desk;
+mod edit;
 pub mod hand;
 mod history;
 mod init;

@@ -269,19 +269,26 @@ fn look_up(
 ) -> Result<Vec<u8>, Failure> {
     let record = |key: &BString| store.record(database, key.as_bstr());
     let existing = |key: &BString| record(key)?.ok_or(Failure::Silent);
-    if let Query::Show(Some(key)) | Query::PrintProp(key, _) | Query::GetProp(key, _) = query
-        && let Some(record) = record(key)?
-        && let Some(name) = record.dangling()
-    {
-        let _ = writeln!(said, "warning: record '{key}': property '{name}' has no value");
-    }
+    // As Perl, which warns of an odd number of elements.
+    let mut whole = |key: &BString, record: &Record| {
+        if let Some(name) = record.dangling() {
+            let _ = writeln!(said, "warning: record '{key}': property '{name}' has no value");
+        }
+    };
     match query {
         Query::Keys => {
             let records = some(store.read(database)?)?;
             Ok(records.keys().flat_map(|key| [key.as_bytes(), b"\n"].concat()).collect())
         }
         Query::Print(key) => list(key.as_ref(), store, database, print_record),
-        Query::Show(key) => list(key.as_ref(), store, database, show_record),
+        Query::Show(Some(key)) => {
+            let record = existing(key)?;
+            whole(key, &record);
+            let mut text = Vec::new();
+            show_record(&mut text, key.as_bstr(), Some(&record));
+            Ok(text)
+        }
+        Query::Show(None) => list(None, store, database, show_record),
         Query::PrintType(key) => list(key.as_ref(), store, database, print_type),
         Query::Get(key) => Ok(line(&existing(key)?.decoded())),
         Query::GetType(key) => match defined_type(&existing(key)?) {
@@ -290,6 +297,7 @@ fn look_up(
         },
         Query::PrintProp(key, names) if names.is_empty() => {
             let record = existing(key)?;
+            whole(key, &record);
             let mut text = Vec::new();
             for (name, value) in record.properties() {
                 assignment(&mut text, "", &name, &value);
@@ -312,7 +320,9 @@ fn look_up(
             Ok(json::record(key.as_bstr(), record(key)?.as_ref(), *layout))
         }
         Query::GetProp(key, name) => {
-            existing(key)?.get(name).map(|value| line(&value)).ok_or(Failure::Silent)
+            let record = existing(key)?;
+            whole(key, &record);
+            record.get(name).map(|value| line(&value)).ok_or(Failure::Silent)
         }
     }
 }

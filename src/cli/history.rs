@@ -5,22 +5,16 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use bstr::{BStr, BString, ByteSlice};
+use bstr::{BStr, ByteSlice};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::desk::Desk;
+use super::edit::{self, MASK, hides, readable};
 use super::{Exit, complain, complain_text, print, print_json};
 use crate::db::history::{self, CannotUndo, Edit, Entry};
-use crate::db::record::delta::{Sides, decoded};
 use crate::db::schema::Schema;
 use crate::db::{Committed, DbName, Record, Store};
-
-/// What stands for a secret.
-const MASK: &str = "***";
-
-/// Characters of a value that are shown.
-const MOST: usize = 100;
 
 /// What is asked for.
 pub(super) struct Wanted<'a> {
@@ -130,13 +124,7 @@ fn text(entry: &Entry, schema: &Schema, zone: &TimeZone) -> String {
     let mut text = String::new();
     let command = readable(entry.author.command.as_bstr());
     let _ = writeln!(text, "{:>5}  {at}  {}  {command}", entry.number, who(entry));
-    for edit in &entry.edits {
-        let _ =
-            writeln!(text, "         {} record '{}':", edit.database, readable(edit.key.as_bstr()));
-        for line in lines(edit, schema) {
-            let _ = writeln!(text, "           {line}");
-        }
-    }
+    text.push_str(&edit::text(&entry.edits, schema, "         "));
     text
 }
 
@@ -160,67 +148,6 @@ fn who(entry: &Entry) -> String {
 fn user(uid: u32) -> String {
     let found = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
     found.map_or_else(|| format!("uid {uid}"), |user| user.name)
-}
-
-/// What became of a record, a line each.
-fn lines(edit: &Edit, schema: &Schema) -> Vec<String> {
-    let Some(delta) = edit.delta() else {
-        return match (&edit.old, &edit.new) {
-            (Some(_), Some(_)) => vec!["written in another way".to_owned()],
-            (old, new) => {
-                let sides = [("-", old), ("+", new)];
-                let all = sides.into_iter().filter_map(|(sign, r)| Some((sign, r.as_ref()?)));
-                all.flat_map(|(sign, record)| whole(sign, record, edit, schema)).collect()
-            }
-        };
-    };
-    let mut lines = Vec::new();
-    if let Some((old, new)) = delta.kind {
-        let sides = (Some(old), Some(new));
-        lines.extend(changed("type", &sides, hides(edit, None, schema)));
-    }
-    for (name, sides) in &delta.properties {
-        let masked = hides(edit, Some(decoded(name.as_bstr()).as_bstr()), schema);
-        lines.extend(changed(&readable(decoded(name.as_bstr()).as_bstr()), sides, masked));
-    }
-    lines
-}
-
-fn hides(edit: &Edit, property: Option<&BStr>, schema: &Schema) -> bool {
-    schema.hides(edit.database.as_str(), edit.key.as_bstr(), property)
-}
-
-/// All of a record that came or went.
-fn whole(sign: &str, record: &Record, edit: &Edit, schema: &Schema) -> Vec<String> {
-    let kind = masked(&record.decoded_kind(), hides(edit, None, schema));
-    let props = record.properties().map(|(name, value)| {
-        let value = masked(&value, hides(edit, Some(name.as_ref()), schema));
-        format!("{sign} {} = {value}", readable(&name))
-    });
-    [format!("{sign} type = {kind}")].into_iter().chain(props).collect()
-}
-
-/// `- name = old` and `+ name = new`.
-fn changed(name: &str, sides: &Sides, hidden: bool) -> Vec<String> {
-    let line = |sign, value: &Option<BString>| {
-        let value = decoded(value.as_ref()?.as_bstr());
-        Some(format!("{sign} {name} = {}", masked(value.as_bstr(), hidden)))
-    };
-    line("-", &sides.0).into_iter().chain(line("+", &sides.1)).collect()
-}
-
-fn masked(value: &BStr, hidden: bool) -> String {
-    if hidden { MASK.to_owned() } else { readable(value) }
-}
-
-/// The text when a terminal shows it as it is, else with escapes in quotes; cut when it is long.
-fn readable(text: &BStr) -> String {
-    let is_plain = text.to_str().is_ok_and(|text| !text.chars().any(char::is_control));
-    let full = if is_plain { text.to_string() } else { format!("{text:?}") };
-    match full.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}… ({} bytes)", &full[..end], text.len()),
-        None => full,
-    }
 }
 
 #[derive(Serialize)]

@@ -14,7 +14,7 @@ mod check;
 pub(in crate::db) mod journal;
 mod lock;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{self as unix_fs, OpenOptionsExt};
@@ -140,13 +140,24 @@ impl Store for Flat {
     }
 
     fn commit_all(&mut self, changes: &[(DbName, Change)]) -> Result<Committed, Error> {
-        // All are tried before any is made, so that one that is refused keeps back the others too.
-        let stored = |database: &DbName, key: &BStr| {
-            // As it stands in the file: a change of a text that a store gave out is of exactly its key.
-            Ok(self.read(database)?.at(key).cloned())
+        let names: BTreeSet<&DbName> = changes.iter().map(|(database, _)| database).collect();
+        let is_one_file = match names.first() {
+            Some(name) => names.len() == 1 && self.exists(name)?,
+            None => return Ok(Committed::Unchanged),
         };
-        if history::edits(changes, stored)?.is_empty() {
-            return Ok(Committed::Unchanged);
+        // All are tried before any is made, so that one that is refused keeps back the others too. And
+        // what does nothing to a database that is not there must not leave a lock file either.
+        if !is_one_file {
+            let mut read: BTreeMap<&DbName, Records> = BTreeMap::new();
+            for name in names {
+                read.insert(name, self.read(name)?);
+            }
+            let stored = |database: &DbName, key: &BStr| {
+                Ok(read.get(database).and_then(|records| records.at(key)).cloned())
+            };
+            if history::edits(changes, stored)?.is_empty() {
+                return Ok(Committed::Unchanged);
+            }
         }
         let mut by_database: BTreeMap<&DbName, Vec<(DbName, Change)>> = BTreeMap::new();
         for (database, change) in changes {
