@@ -11,6 +11,7 @@ mod complete;
 pub mod db;
 mod desk;
 mod edit;
+mod export;
 pub mod hand;
 mod history;
 mod init;
@@ -92,6 +93,12 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Print databases as YAML, without loss
+    Export(export::Export),
+    /// Make the records what an export says
+    Import(export::Import),
+    /// Show what an import would change; status 3 when anything
+    Diff(export::Diff),
     /// Show what was changed in the records, when and by whom
     History {
         /// Only this database
@@ -222,6 +229,9 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
         Command::InitializeDefaultDatabases => init::initialize(root),
         Command::Completion { shell } => complete::script(shell),
         Command::Complete(rest) => complete::complete(root, &rest.arguments),
+        Command::Export(wanted) => export::export(root, &wanted),
+        Command::Import(wanted) => export::import(root, &wanted),
+        Command::Diff(wanted) => export::diff(root, &wanted),
         Command::Teardown => teardown(root),
         Command::Daemon => serve::serve(root),
         Command::Db(rest) => return run_db(db::Tool::Db, &rest.arguments, root),
@@ -391,9 +401,13 @@ fn schema(root: &Path, database: &str, output: Output) -> Exit {
 
 /// `db` and `config`.
 fn run_db(tool: db::Tool, args: &[OsString], root: &Path) -> ExitCode {
+    let (name, line) = db::named(tool, args);
+    if let Some(exit) = name.and_then(|name| export::of_db(root, name, line)) {
+        return exit.into();
+    }
     let Some(mut desk) = Desk::open(root) else { return Exit::Failed.into() };
     desk.audit.author.command = db::command_line(tool, args, &desk.schema);
-    let location = desk.store_of(db::database(tool, args));
+    let location = desk.store_of(name);
     let mut store = match crate::db::open(&location, &desk.audit) {
         Ok(store) => store,
         Err(error) => {

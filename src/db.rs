@@ -12,6 +12,7 @@
 
 pub mod change;
 pub mod defaults;
+pub mod export;
 pub mod flat;
 pub mod history;
 mod locks;

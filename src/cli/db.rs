@@ -23,7 +23,7 @@ use bstr::{BStr, BString, ByteSlice};
 use crate::db::{Change, DbName, Error, Record, Records, Refusal, Store};
 use json::Layout;
 
-pub use audit::{command_line, database};
+pub use audit::{command_line, named};
 
 /// Bytes that are taken from the standard input.
 const MOST_INPUT: u64 = 64 << 20;
@@ -92,9 +92,12 @@ const VERBS: &[(&str, Verb, &str)] = &[
     ("setjson", Verb::SetJson, " data|-"),
 ];
 
+/// Verbs that are answered before these, by [`export`](super::export).
+const ALSO: &[(&str, &str)] = &[("export", ""), ("import", " file|-"), ("diff", " file|-")];
+
 /// The verbs.
 pub fn verbs() -> impl Iterator<Item = &'static str> {
-    VERBS.iter().map(|(name, ..)| *name)
+    VERBS.iter().map(|(name, ..)| *name).chain(ALSO.iter().map(|(name, _)| *name))
 }
 
 /// What is asked for, its arguments complete.
@@ -517,7 +520,8 @@ fn usage(tool: Tool, verb: &str, arguments: &str) -> String {
 
 fn all_usages(tool: Tool) -> String {
     let mut text = "usage:\n".to_owned();
-    for (verb, _, arguments) in VERBS {
+    let verbs = VERBS.iter().map(|(verb, _, arguments)| (verb, arguments));
+    for (verb, arguments) in verbs.chain(ALSO.iter().map(|(verb, arguments)| (verb, arguments))) {
         let program = match tool {
             Tool::Db => "db dbfile",
             Tool::Config => "config",

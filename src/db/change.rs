@@ -16,7 +16,9 @@ use std::collections::BTreeMap;
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::record::{Properties, Record, delta::Delta, encode, separator, trim};
+use super::record::delta::Delta;
+use super::record::whole::compose;
+use super::record::{Properties, Record, encode, separator, trim};
 
 /// One change of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -250,7 +252,7 @@ impl Change {
 }
 
 /// Refuses a key whose line would be read back as something else.
-fn check_key(key: &BString) -> Result<(), Refusal> {
+pub(super) fn check_key(key: &BString) -> Result<(), Refusal> {
     if key.contains(&b'\n') {
         Err(Refusal::NewlineInKey)
     } else if trim(key.as_bstr()).starts_with(b"#") {
@@ -293,7 +295,7 @@ fn with_properties(record: Record, props: &[(BString, BString)]) -> Result<Recor
     let sorted: BTreeMap<_, _> = props.iter().map(|(name, value)| (name, value)).collect();
     let mut record = record;
     for (name, value) in sorted {
-        check_property(name, value)?;
+        check_property(name, value.as_bstr())?;
         let mut properties = record.raw_properties();
         properties.insert(encode(name).into_owned(), Some(encode(value).into_owned()));
         record = compose(record.kind(), &properties)?;
@@ -341,23 +343,6 @@ fn reverted(
     compose(kind.as_bstr(), &properties).map(Some)
 }
 
-/// The record of this type and these properties, all of them stored at once.
-///
-/// # Errors
-///
-/// It would be read back as something else.
-pub fn composed(kind: &BString, props: Vec<(BString, BString)>) -> Result<Record, Refusal> {
-    if separator(kind, 0).is_some() {
-        return Err(Refusal::PipeInType { kind: kind.clone() });
-    }
-    let mut properties = Properties::new();
-    for (name, value) in props {
-        check_property(&name, &value)?;
-        properties.insert(encode(&name).into_owned(), Some(encode(&value).into_owned()));
-    }
-    compose(encode(kind).as_ref(), &properties)
-}
-
 /// `old` with all of `given` set at once, `type` being the type; and what could not be stored.
 pub(super) fn merged(
     old: Option<&Record>,
@@ -373,7 +358,7 @@ pub(super) fn merged(
                 compose(encode(&value).as_ref(), &record.raw_properties())
             }
         } else {
-            check_property(&name, &value).and_then(|()| {
+            check_property(&name, value.as_bstr()).and_then(|()| {
                 let mut properties = record.raw_properties();
                 properties.insert(encode(&name).into_owned(), Some(encode(&value).into_owned()));
                 compose(record.kind(), &properties)
@@ -387,40 +372,14 @@ pub(super) fn merged(
     (record, refused)
 }
 
-fn check_property(name: &BString, value: &BString) -> Result<(), Refusal> {
+pub(super) fn check_property(name: &BString, value: &BStr) -> Result<(), Refusal> {
     if separator(name, 0).is_some() {
         Err(Refusal::PipeInName { name: name.clone() })
     } else if separator(value, 0).is_some() {
-        Err(Refusal::PipeInValue { name: name.clone(), value: value.clone() })
+        Err(Refusal::PipeInValue { name: name.clone(), value: value.to_owned() })
     } else {
         Ok(())
     }
-}
-
-/// The text of a record, blanks around the whole trimmed.
-fn compose(kind: &BStr, properties: &Properties) -> Result<Record, Refusal> {
-    if kind.ends_with(b"\\") && !properties.is_empty() {
-        return Err(Refusal::BackslashAfterType { kind: kind.to_owned() });
-    }
-    let mut text = kind.to_owned();
-    for (at, (name, value)) in properties.iter().enumerate() {
-        let value = value.as_ref().map(|value| value.as_bstr()).unwrap_or_default();
-        let is_last = at + 1 == properties.len();
-        if name.ends_with(b"\\") {
-            return Err(Refusal::BackslashAfterName { name: name.clone() });
-        }
-        if value.ends_with(b"\\") && !is_last {
-            return Err(Refusal::BackslashAfterValue {
-                name: name.clone(),
-                value: value.to_owned(),
-            });
-        }
-        for piece in [name.as_bstr(), value] {
-            text.push(b'|');
-            text.extend_from_slice(piece);
-        }
-    }
-    Ok(Record::from_text(trim(text.as_bstr())))
 }
 
 #[cfg(test)]

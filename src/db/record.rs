@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use bstr::{BStr, BString, ByteSlice};
 
 pub mod delta;
+pub(super) mod whole;
 
 /// Properties by name, in stored form. `None`: the dangling name of an odd record.
 pub(super) type Properties = BTreeMap<BString, Option<BString>>;
@@ -156,11 +157,6 @@ impl Records {
     /// Takes `key` out.
     pub fn remove(&mut self, key: &BStr) {
         self.entries.remove(key);
-    }
-
-    /// Every line with its key as it stands, sorted by key; `None` where there is no `=`.
-    pub fn entries(&self) -> impl Iterator<Item = (&BStr, Option<&Record>)> {
-        self.entries.iter().map(|(key, record)| (key.as_bstr(), record.as_ref()))
     }
 
     /// The record of exactly this key.

@@ -52,7 +52,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong, and in which line.
-        source: serde_yaml::Error,
+        source: Box<serde_saphyr::Error>,
     },
 }
 
@@ -124,7 +124,7 @@ impl Schema {
     fn load(&self, database: &str, built_in: &str) -> Loaded {
         match self.directory.as_deref().map_or(Ok(None), |directory| read(directory, database)) {
             Ok(Some(table)) => Loaded { table: Some(table), fault: None },
-            Ok(None) => match serde_yaml::from_str(built_in) {
+            Ok(None) => match parse(built_in) {
                 Ok(table) => Loaded { table: Some(table), fault: None },
                 Err(source) => {
                     let path = PathBuf::from(format!("(built-in) {database}.yaml"));
@@ -132,7 +132,7 @@ impl Schema {
                 }
             },
             // A broken file must not keep the admin from mending a record.
-            Err(fault) => Loaded { table: serde_yaml::from_str(built_in).ok(), fault: Some(fault) },
+            Err(fault) => Loaded { table: parse(built_in).ok(), fault: Some(fault) },
         }
     }
 }
@@ -148,13 +148,19 @@ fn sounds_secret(name: &BStr) -> bool {
 fn read(directory: &Path, database: &str) -> Result<Option<DatabaseSchema>, Error> {
     let path = directory.join(format!("{database}.yaml"));
     match std::fs::read_to_string(&path) {
-        Ok(text) => match serde_yaml::from_str(&text) {
+        Ok(text) => match parse(&text) {
             Ok(table) => Ok(Some(table)),
             Err(source) => Err(Error::Parse { path, source }),
         },
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Read { path, source }),
     }
+}
+
+/// Without the excerpt that the library adds to an error: an error of ours is one line.
+fn parse(text: &str) -> Result<DatabaseSchema, Box<serde_saphyr::Error>> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(Box::new)
 }
 
 /// The table of one database.

@@ -20,3 +20,4 @@ mod lab;
 mod layers;
 mod rescue;
 mod stores;
+mod transfer;

@@ -38,11 +38,13 @@ pub fn command_line(tool: Tool, args: &[OsString], schema: &Schema) -> BString {
     bstr::join(" ", [program.into()].into_iter().chain(words)).into()
 }
 
-/// The database that `args` are about, when it is named.
-pub fn database(tool: Tool, args: &[OsString]) -> Option<&str> {
-    match tool {
-        Tool::Db => args.iter().find(|arg| !arg.as_bytes().starts_with(b"--"))?.to_str(),
-        Tool::Config => Some(DbName::CONFIGURATION),
+/// The database that `args` are about, when it is named, and the words after its name.
+pub fn named(tool: Tool, args: &[OsString]) -> (Option<&str>, &[OsString]) {
+    let options = args.iter().take_while(|arg| arg.as_bytes().starts_with(b"--")).count();
+    match (tool, &args[options..]) {
+        (Tool::Config, line) => (Some(DbName::CONFIGURATION), line),
+        (Tool::Db, [name, line @ ..]) => (name.to_str(), line),
+        (Tool::Db, []) => (None, &[]),
     }
 }
 

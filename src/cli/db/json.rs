@@ -15,7 +15,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::ser::{Formatter, PrettyFormatter};
 
-use crate::db::{Change, Record, Records, Refusal, change};
+use crate::db::{Change, Record, Records, Refusal};
 
 #[derive(Serialize)]
 struct Shown {
@@ -214,9 +214,11 @@ fn change(given: Given) -> Result<Change, Error> {
     if matches!(name.trim(), "" | "0") {
         return Err(Error::Name);
     }
-    let props = props.0.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let props = props.0.into_iter();
+    let props: BTreeMap<BString, BString> =
+        props.map(|(name, value)| (name.into(), value.into())).collect();
     let key = name.trim().into();
-    change::composed(&kind.into(), props)
+    Record::from_parts(kind.as_str().into(), &props)
         .map(|record| Change::Put { key, record: Some(record) })
         .map_err(|source| Error::Record { name, source })
 }

@@ -296,7 +296,7 @@ fn a_broken_table_of_the_directory_is_told_and_the_built_in_one_used() {
     let schema = Schema::new(Some(directory.path().to_owned()));
     let checked = schema.check_record("docker_images", BStr::new("wiki"), BStr::new("service"), []);
     let text = checked.to_string().replace(&directory.path().display().to_string(), "DIR");
-    insta::assert_snapshot!(text, @"warning: docker_images record 'wiki': DIR/docker_images.yaml is no table of properties (types[0].properties: property Path: there is no such kind at line 7 column 7); the built-in table is used");
+    insta::assert_snapshot!(text, @"warning: docker_images record 'wiki': DIR/docker_images.yaml is no table of properties (property Path: there is no such kind at line 7, column 9); the built-in table is used");
 }
 
 #[test]
