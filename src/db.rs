@@ -127,6 +127,17 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// It was changed, but the disk did not say that it has it.
+    #[error(
+        "database {} was changed, but may be the old one again after a power cut: look at the disk",
+        path.display()
+    )]
+    Unsynced {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// `SQLite` refused.
     #[error("cannot use database {}", path.display())]
     Sqlite {

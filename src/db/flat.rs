@@ -112,6 +112,8 @@ impl Flat {
                 // An original that had let go of the lock unlinked it under us, and another may
                 // be writing: look at the file again.
                 Ok(Replaced::LockLost) => entry.withdraw(),
+                // Without an end to its entry, the record tells whoever comes next what it became.
+                Ok(Replaced::Unsynced(source)) => return Err(Error::Unsynced { path, source }),
                 Err(source) => {
                     entry.withdraw();
                     return Err(Error::Write { path, source });
@@ -185,6 +187,7 @@ impl Store for Flat {
             let empty = Records::default();
             match replace(&path, &empty, &directory, &lock).map_err(failed)? {
                 Replaced::Done => return Ok(Committed::Changed),
+                Replaced::Unsynced(source) => return Err(Error::Unsynced { path, source }),
                 Replaced::LockLost => {}
             }
         }
@@ -196,8 +199,12 @@ impl Store for Flat {
             let path = self.path(database);
             let directory = lock_directory(&path, limit)?;
             let lock = EsmithLock::take(&path, limit)?;
-            replace(&path, records, &directory, &lock)
-                .map_err(|source| Error::Write { path, source })?;
+            let written = replace(&path, records, &directory, &lock);
+            match written.map_err(|source| Error::Write { path: path.clone(), source })? {
+                Replaced::Done => {}
+                Replaced::Unsynced(source) => return Err(Error::Unsynced { path, source }),
+                Replaced::LockLost => return Err(Error::Locked { path, holder: None }),
+            }
         }
         self.journal()?.fill(&contents.history, limit)
     }
@@ -253,6 +260,8 @@ fn content(path: &Path) -> Result<Vec<u8>, Error> {
 enum Replaced {
     /// The file is new and on disk.
     Done,
+    /// The file is new, but a power cut may bring the old one back.
+    Unsynced(io::Error),
     /// Nothing was changed, because the lock was no longer one.
     LockLost,
 }
@@ -271,8 +280,10 @@ fn replace(
     let written = write_new(&temporary, records).and_then(|()| {
         if lock.has_name()? {
             fs::rename(&temporary, path)?;
-            directory.sync_all()?;
-            return Ok(Replaced::Done);
+            return Ok(match directory.sync_all() {
+                Ok(()) => Replaced::Done,
+                Err(error) => Replaced::Unsynced(error),
+            });
         }
         fs::remove_file(&temporary)?;
         Ok(Replaced::LockLost)
