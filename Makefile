@@ -13,7 +13,7 @@ AS_ROOT := $(if $(SUDO),$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" CARGO_TARGET_DIR
 DEMO := $(SUDO) env DOCKER_HOST="$(DOCKER_HOST)" DEMO_ROOT="$(DEMO_ROOT)" \
 	WHARF="$(CARGO_TARGET_DIR)/release/wharf" tests/demo.sh
 
-.PHONY: help build demo demo-clean test check bench
+.PHONY: help build demo demo-clean test check fuzz bench
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -39,7 +39,13 @@ test: ## Pass all tests, installing what they need
 
 check: ## Check the form: rustfmt and clippy, warnings are errors
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+# The fuzzer is C++; a first build takes two minutes.
+fuzz: ## Feed all that reads records with made-up input (FUZZ_SECONDS=20 for each target)
+	@tests/setup.sh test
+	@CARGO="$(CARGO)" fuzz/run.sh
 
 bench: ## Measure wharf beside the plain engine calls for the same work (N="1 20 50")
 	@tests/setup.sh bench

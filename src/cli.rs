@@ -7,6 +7,7 @@
 //! runtime is touched on the way to `db`.
 
 mod author;
+mod check;
 mod complete;
 pub mod db;
 mod desk;
@@ -29,7 +30,6 @@ use std::sync::atomic::AtomicBool;
 use bstr::ByteSlice;
 use clap::{Args, Parser, Subcommand};
 
-use crate::db::schema::{Fault, Schema};
 use crate::db::{Change, DbName, Store};
 use crate::desired;
 use crate::event::{self, Effects, Event};
@@ -415,51 +415,14 @@ fn run_db(tool: db::Tool, args: &[OsString], root: &Path) -> ExitCode {
             return Exit::Failed.into();
         }
     };
-    let check = |store: &dyn Store, database: &DbName, change: &Change| {
-        check(&desk.schema, store, database, change)
+    if let Some(database) = check::asked_for(tool, args) {
+        return check::all(&desk, store.as_ref(), &database).into();
+    }
+    let check = |store: &dyn Store, database: &DbName, changes: &[Change]| {
+        check::changes(&desk, store, database, changes)
     };
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     ExitCode::from(db::run(tool, args, store.as_mut(), &check, &mut out, &mut err))
-}
-
-/// What the schema says of the record as it would be: what this change sets must be right, and what
-/// was wrong before is no reason against a change for the better.
-fn check(
-    schema: &Schema,
-    store: &dyn Store,
-    database: &DbName,
-    change: &Change,
-) -> Result<Vec<String>, String> {
-    if !schema.covers(database.as_str()) {
-        return Ok(Vec::new());
-    }
-    let old = store.record(database, change.key()).map_err(|error| error.to_string())?;
-    // A refusal of the change itself is told by the commit.
-    let Ok(Some(new)) = change.apply(old.as_ref()) else { return Ok(Vec::new()) };
-    let properties: Vec<_> = new.properties().collect();
-    let pairs = properties.iter().map(|(name, value)| (name.as_bstr(), value.as_bstr()));
-    let checked = schema.check_record(database.as_str(), change.key(), new.kind(), pairs);
-    let is_set = |name: &str| match change {
-        Change::Set { .. }
-        | Change::SetDefault { .. }
-        | Change::SetType { .. }
-        | Change::Put { .. }
-        | Change::Revert { .. } => true,
-        Change::SetProps { props, .. } => props.iter().any(|(set, _)| set.as_bstr() == name),
-        Change::DelProps { .. } | Change::Delete { .. } => false,
-    };
-    let (refused, known): (Vec<_>, Vec<_>) = checked
-        .faults
-        .into_iter()
-        .partition(|fault| !fault.is_about_several() && fault.property().is_none_or(is_set));
-    if refused.is_empty() {
-        let warnings =
-            checked.warnings.iter().filter(|w| is_set(w.property())).map(ToString::to_string);
-        let known = known.iter().map(Fault::line);
-        Ok(warnings.chain(known).collect())
-    } else {
-        Err(refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))
-    }
 }
 
 /// Everything that is wrong, each with its cause and what would mend it.

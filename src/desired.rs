@@ -9,9 +9,11 @@
 //!
 //! Left out on purpose: what must be done about it; that is `plan`'s.
 
+pub mod change;
 pub mod container;
 pub mod exposure;
 pub mod link;
+pub mod memory;
 pub mod network;
 
 use std::collections::BTreeMap;
@@ -22,12 +24,13 @@ use bstr::{BStr, BString, ByteSlice};
 use serde::Serialize;
 
 use crate::db::schema::{Fault, Schema};
-use crate::db::value::{ContainerName, ImageRef};
+use crate::db::value::{ContainerName, ImageRef, one_line};
 use crate::db::{Change, DbName, Record, Records};
 use crate::settings::Root;
 use crate::state::{Desired, Facts, ImageSource, Query};
 
 use container::Draft;
+use memory::Overcommitted;
 use network::HostRecord;
 
 /// The databases that a pass reads, at one moment.
@@ -73,16 +76,26 @@ pub struct Rejection {
     pub remedy: Option<String>,
 }
 
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} record '{}'", self.database, self.key)?;
+impl Rejection {
+    /// Database, record, property and value, on one line.
+    pub fn place(&self) -> String {
+        let mut text = format!("{} record '{}'", self.database, one_line(&self.key));
         if let Some(property) = &self.property {
-            write!(f, ", property {property}")?;
+            text.push_str(", property ");
+            text.push_str(&one_line(property));
         }
         if let Some(value) = &self.value {
-            write!(f, " '{value}'")?;
+            text.push_str(" '");
+            text.push_str(&one_line(value));
+            text.push('\'');
         }
-        write!(f, ": {}", self.wrong)
+        text
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place(), self.wrong)
     }
 }
 
@@ -95,6 +108,8 @@ pub struct Resolution {
     pub rejected: Vec<Rejection>,
     /// What the admin should know and what stops nothing.
     pub notices: Vec<String>,
+    /// The limits of memory when they come to more than the machine has; among the notices too.
+    pub overcommitted: Option<Overcommitted>,
 }
 
 /// An address for a record that needs one.
@@ -194,10 +209,10 @@ pub fn resolve(
     overrides: &Overrides,
 ) -> Resolution {
     let (host, mut rejected) = network::host_record(snapshot, schema, root);
-    let (mut drafts, notices) = drafts(snapshot, schema, &host, overrides);
+    let (mut drafts, mut notices) = drafts(snapshot, schema, &host, overrides);
     let bridge = network::usable_bridge(&host, facts, &mut rejected);
 
-    network::check_addresses(&mut drafts, host.bridge.as_ref());
+    network::check_addresses(&mut drafts, host.bridge.as_ref(), facts);
     container::check_names(&mut drafts, facts);
     exposure::check(&mut drafts, facts);
     link::check(&mut drafts);
@@ -206,6 +221,8 @@ pub fn resolve(
     if bridge.is_none() {
         network::hold_bridged(&mut drafts);
     }
+    let overcommitted = memory::check(&mut drafts, facts);
+    notices.extend(overcommitted.as_ref().map(Overcommitted::notice));
 
     let local = network::local_networks(&host, bridge.as_ref(), snapshot, facts);
     let guard = exposure::guard(&drafts, &host, bridge.as_ref(), &local, facts);
@@ -234,7 +251,7 @@ pub fn resolve(
     rejected.sort_by(|a, b| (&a.database, &a.key).cmp(&(&b.database, &b.key)));
     // A fault of an image's record is one of every container that uses the image.
     rejected.dedup();
-    Resolution { desired, rejected, notices }
+    Resolution { desired, rejected, notices, overcommitted }
 }
 
 /// A draft of each container record whose key can be a name, and what the admin should know.

@@ -12,6 +12,7 @@ pub(crate) mod fake;
 pub mod file;
 pub mod firewall;
 pub mod lock;
+pub mod machine;
 pub mod memory;
 pub mod network;
 pub mod overrides;
@@ -164,6 +165,7 @@ impl Host for System {
         };
         observed.files = file::observe(&query.targets, &self.memory)?;
         network::facts(query, &mut observed)?;
+        observed.facts.memory_bytes = machine::memory_bytes();
         observed.facts.forwarding_is_ours =
             self.memory.forwarding_is_ours() || !observed.forwarding;
         Ok(observed)

@@ -79,6 +79,8 @@ pub struct Facts {
     pub missing: BTreeSet<PathBuf>,
     /// Whether it was us who turned IP forwarding on.
     pub forwarding_is_ours: bool,
+    /// Memory of the machine in bytes; `None` when it is not known.
+    pub memory_bytes: Option<u64>,
 }
 
 /// What one look at the machine gave.

@@ -88,6 +88,7 @@ needs() {
 	want tar has tar
 	if [ "$list" = test ]; then
 		want apache has apache2 httpd httpd2
+		want c++ has c++
 	fi
 }
 
@@ -114,6 +115,8 @@ package() { # MANAGER WORD
 	dnf:iptables) echo iptables-nft ;;
 	*:certificates) echo ca-certificates ;;
 	*:compiler) echo gcc ;;
+	apt-get:c++) echo g++ ;;
+	*:c++) echo gcc-c++ ;;
 	apt-get:headers) echo libc6-dev ;;
 	*:headers) echo glibc-devel ;;
 	dnf:procps) echo procps-ng ;;

@@ -5,7 +5,7 @@
 //! Arguments become a [`Request`] once, the request is answered from the store; both stores share all
 //! of this. Other than the original, and only here: a change that was not made is never status 0
 //! (`setprop` of a record that is not there says so and answers 1), and `--no-check` before the
-//! database's name leaves out the check of the values.
+//! database's name leaves out the check of what is written (`--check` says the default aloud).
 //!
 //! To add a verb: a line in [`VERBS`], then follow the compiler.
 
@@ -17,6 +17,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::slice;
 
 use bstr::{BStr, BString, ByteSlice};
 
@@ -37,11 +38,11 @@ pub enum Tool {
     Config,
 }
 
-/// Judges a change before it is made: warnings, or why it must not be.
+/// Judges changes that are made together before they are: warnings, or why they must not be.
 ///
-/// It is given the store to look at the record that is changed; a raw text given as a type has been
+/// It is given the store to look at the records that are changed; a raw text given as a type has been
 /// taken apart ([`Change::spread`]).
-pub type Check<'a> = dyn Fn(&dyn Store, &DbName, &Change) -> Result<Vec<String>, String> + 'a;
+pub type Check<'a> = dyn Fn(&dyn Store, &DbName, &[Change]) -> Result<Vec<String>, String> + 'a;
 
 /// Statuses of the original. A usage error tells whether the database is there, by accident of errno.
 const DONE: u8 = 0;
@@ -143,11 +144,9 @@ pub fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> u8 {
+    let (said, args) = said_of_check(args);
+    let unchecked = said == Some(false);
     let mut args: Vec<&BStr> = args.iter().map(|arg| arg.as_bytes().as_bstr()).collect();
-    let unchecked = args.first().is_some_and(|first| *first == "--no-check");
-    if unchecked {
-        args.remove(0);
-    }
     if tool == Tool::Config {
         args.insert(0, DbName::CONFIGURATION.into());
     }
@@ -163,6 +162,18 @@ pub fn run(
     // Nobody is left to be told when stderr is gone.
     err.write_all(said.as_bytes()).unwrap_or_default();
     status
+}
+
+/// What the options before the database's name say about the check, the last of them counting, and
+/// the arguments after them.
+pub fn said_of_check(args: &[OsString]) -> (Option<bool>, &[OsString]) {
+    let meaning = |arg: &OsString| match arg.to_str() {
+        Some("--check") => Some(true),
+        Some("--no-check") => Some(false),
+        Some(_) | None => None,
+    };
+    let options = args.iter().map_while(meaning);
+    (options.clone().last(), args.get(options.count()..).unwrap_or_default())
 }
 
 /// What to print on stdout, or the status; what is for stderr goes to `said`.
@@ -412,8 +423,12 @@ fn commit(
         | Change::SetDefault { .. }
         | Change::SetType { .. }
         | Change::SetProps { .. }
-        | Change::Put { .. } => judge(change, store, database, check, said)?,
-        Change::DelProps { .. } | Change::Delete { .. } | Change::Revert { .. } => {}
+        | Change::Put { .. } => judge(slice::from_ref(change), store, database, check, said)?,
+        // Taking something out is never refused; another record may miss it.
+        Change::DelProps { .. } | Change::Delete { .. } => {
+            judge(slice::from_ref(change), store, database, check, said).unwrap_or_default();
+        }
+        Change::Revert { .. } => {}
     }
     match store.commit(database, change) {
         Ok(_) => {}
@@ -425,15 +440,16 @@ fn commit(
     Ok(Vec::new())
 }
 
-/// Says what `check` warns of, or why the change must not be made.
+/// Says what `check` warns of, or why the changes must not be made.
 fn judge(
-    change: &Change,
+    changes: &[Change],
     store: &dyn Store,
     database: &DbName,
     check: &Check<'_>,
     said: &mut String,
 ) -> Result<(), Failure> {
-    let warnings = check(store, database, &change.spread())
+    let changes: Vec<Change> = changes.iter().map(Change::spread).collect();
+    let warnings = check(store, database, &changes)
         .map_err(|reason| Failure::Said(format!("error: {}\n", reason.trim_end())))?;
     for warning in warnings {
         let _ = writeln!(said, "warning: {}", warning.trim_end());
@@ -456,9 +472,7 @@ fn commit_json(
         })?,
     };
     let changes = json::changes(&data).map_err(|error| Failure::Said(report(&error, None)))?;
-    for change in &changes {
-        judge(change, store, database, check, said)?;
-    }
+    judge(&changes, store, database, check, said)?;
     let all: Vec<_> = changes.into_iter().map(|change| (database.clone(), change)).collect();
     store.commit_all(&all)?;
     Ok(Vec::new())

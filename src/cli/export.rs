@@ -152,13 +152,16 @@ fn put(edit: Edit) -> (DbName, Change) {
     (edit.database, Change::Put { key: edit.key, record: edit.new })
 }
 
-/// Whether the schema takes every record that is new; what it says is printed.
+/// Whether every record that is new is right; what there is to say of it is printed.
 fn is_right(desk: &Desk, store: &dyn Store, edits: &[Edit]) -> bool {
+    let mut by_database: BTreeMap<DbName, Vec<Change>> = BTreeMap::new();
+    for (database, change) in edits.iter().cloned().map(put) {
+        by_database.entry(database).or_default().push(change.spread());
+    }
     let mut text = String::new();
     let mut fine = true;
-    for edit in edits.iter().filter(|edit| edit.new.is_some()) {
-        let (database, change) = put(edit.clone());
-        match check(&desk.schema, store, &database, &change.spread()) {
+    for (database, changes) in by_database {
+        match check::changes(desk, store, &database, &changes) {
             Ok(warnings) => {
                 for warning in warnings {
                     let _ = writeln!(text, "warning: {}", warning.trim_end());

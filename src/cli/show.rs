@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use crate::desired::Rejection;
 use crate::reconcile::Report;
 use crate::reconcile::report::{PlanLine, Row};
 
@@ -152,25 +153,23 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
     text
 }
 
+/// Place, cause and what would mend it, a line each.
+pub(super) fn rejection(rejection: &Rejection) -> String {
+    let mut text = rejection.place();
+    text.push_str("\n  because: ");
+    text.push_str(&rejection.wrong);
+    if let Some(remedy) = &rejection.remedy {
+        text.push_str("\n  hint: ");
+        text.push_str(remedy);
+    }
+    text
+}
+
 /// Everything that is wrong, each with its causes and what would mend it.
 pub(super) fn faults(report: &Report) -> String {
     let mut text = String::new();
-    for rejection in &report.rejected {
-        let mut head = format!("error: {} record '{}'", rejection.database, rejection.key);
-        if let Some(property) = &rejection.property {
-            head.push_str(", property ");
-            head.push_str(property);
-        }
-        if let Some(value) = &rejection.value {
-            head.push_str(" '");
-            head.push_str(value);
-            head.push('\'');
-        }
-        line(&mut text, &head);
-        line(&mut text, &format!("  because: {}", rejection.wrong));
-        if let Some(remedy) = &rejection.remedy {
-            line(&mut text, &format!("  hint: {remedy}"));
-        }
+    for one in &report.rejected {
+        line(&mut text, &format!("error: {}", rejection(one)));
     }
     for failure in &report.failed {
         let record = failure.record.as_deref().map(|record| format!(" (record '{record}')"));

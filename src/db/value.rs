@@ -12,6 +12,8 @@
 //!
 //! Left out on purpose: looking at the host. That a path exists or a port is free is for `desired`.
 
+use std::borrow::Cow;
+
 /// Gives a type whose `Display` is its text the way back: `FromStr`, and serde as that text.
 macro_rules! text_form {
     ($type:ty, $parse:path) => {
@@ -111,18 +113,35 @@ pub fn yes_no(text: &str) -> Parsed<bool> {
     choice(text, &["yes", "no"]).map(|()| text == "yes")
 }
 
-/// `part` between quotes for a message: on one line, and not longer than a line.
-fn quoted(part: &str) -> String {
-    const SHOWN: usize = 60;
-    let mut shown: String = part
-        .chars()
-        .take(SHOWN)
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect();
-    if part.chars().nth(SHOWN).is_some() {
-        shown.push_str("...");
+/// `text` with its control characters escaped, so that in a message it can neither begin a line of
+/// its own nor steer the terminal.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
     }
-    format!("'{shown}'")
+    let shown =
+        |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(shown).collect())
+}
+
+/// How many letters `a` and `b` differ in, when it is no more than `most`.
+///
+/// The whole comparison needs time and memory for every pair of letters; a name of many thousands
+/// is near to none and must not be compared.
+pub(in crate::db) fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
+    let longer = a.len().abs_diff(b.len());
+    // A letter has at most four bytes.
+    let distance = (longer <= most * 4).then(|| strsim::damerau_levenshtein(a, b))?;
+    (distance <= most).then_some(distance)
+}
+
+/// `part` between quotes for a message: on one line, and not longer than a line.
+pub(in crate::db) fn quoted(part: &str) -> String {
+    const SHOWN: usize = 60;
+    match part.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("'{}...'", one_line(part.get(..end).unwrap_or_default())),
+        None => format!("'{}'", one_line(part)),
+    }
 }
 
 /// The elements of a comma separated list, each parsed by `parse`.

@@ -6,6 +6,7 @@
 //! first in the order of the keys gets it. A running container is never stopped by a new record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -41,26 +42,79 @@ fn check_ports(drafts: &mut Drafts, facts: &Facts) {
             claims.entry(*port).or_default().push(draft.name.clone());
         }
     }
+    let mut lost: BTreeMap<ContainerName, Vec<LostPorts>> = BTreeMap::new();
     for (port, names) in claims {
         let holder = facts.published.get(&port).filter(|name| names.contains(name));
-        let winner = holder.or_else(|| names.first()).cloned();
+        let winner = holder.or_else(|| names.first());
         let taken = facts.taken.get(&port).filter(|_| holder.is_none());
         for name in &names {
-            let Some(draft) = drafts.get_mut(name) else { continue };
-            let why = match (&winner, taken) {
-                (_, Some(who)) => format!("port {port} of the host is taken by {who}"),
-                (Some(winner), None) if winner != name => {
-                    format!("port {port} of the host belongs to record '{winner}' already")
-                }
+            let to = match (winner, taken) {
+                (_, Some(who)) => Holder::Foreign(who.clone()),
+                (Some(winner), None) if winner != name => Holder::Record(winner.clone()),
                 (Some(_) | None, None) => continue,
             };
-            let remedy = format!(
-                "db docker_containers setprop {name} PortMapping custom PortMappingPorts FREEPORT:{}",
-                draft.container_port(port)
-            );
-            let property = draft.port_property(port);
-            draft.reject(property, Some(port.to_string()), why, Some(remedy));
+            add_lost(lost.entry(name.clone()).or_default(), port, to);
         }
+    }
+    for (name, lost) in lost {
+        let Some(draft) = drafts.get_mut(&name) else { continue };
+        for ports in lost {
+            let (property, remedy) = (draft.port_property(ports.first), draft.port_remedy(&ports));
+            draft.reject(property, Some(ports.to_string()), ports.why(), Some(remedy));
+        }
+    }
+}
+
+/// Who has a port that a record wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Holder {
+    Record(ContainerName),
+    Foreign(String),
+}
+
+/// Neighbouring ports that a record does not get, all because of one holder: a range that clashes
+/// is one fault, not a thousand.
+struct LostPorts {
+    first: Port,
+    last: Port,
+    to: Holder,
+}
+
+/// Adds `port`, which is above all of `lost` that have its protocol.
+fn add_lost(lost: &mut Vec<LostPorts>, port: Port, to: Holder) {
+    let follows = |range: &&mut LostPorts| {
+        range.to == to
+            && range.last.protocol == port.protocol
+            && range.last.number.checked_add(1) == Some(port.number)
+    };
+    match lost.last_mut().filter(follows) {
+        Some(range) => range.last = port,
+        None => lost.push(LostPorts { first: port, last: port, to }),
+    }
+}
+
+impl LostPorts {
+    fn why(&self) -> String {
+        let one = self.first == self.last;
+        match &self.to {
+            Holder::Foreign(who) if one => format!("port {self} of the host is taken by {who}"),
+            Holder::Foreign(who) => format!("ports {self} of the host are taken by {who}"),
+            Holder::Record(record) if one => {
+                format!("port {self} of the host belongs to record '{record}' already")
+            }
+            Holder::Record(record) => {
+                format!("ports {self} of the host belong to record '{record}' already")
+            }
+        }
+    }
+}
+
+impl fmt::Display for LostPorts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first != self.last {
+            write!(f, "{}-", self.first.number)?;
+        }
+        write!(f, "{}", self.last)
     }
 }
 
@@ -83,11 +137,19 @@ fn check_unique(
         for name in names.iter().filter(|name| **name != winner) {
             if let Some(draft) = drafts.get_mut(name) {
                 let wrong = format!("record '{winner}' has it already; choose another");
-                let remedy = format!("db docker_containers setprop {name} {property} {name}");
+                let other = another(&value, name);
+                let remedy = format!("db docker_containers setprop {name} {property} {other}");
                 draft.reject(property, Some(value.clone()), wrong, Some(remedy));
             }
         }
     }
+}
+
+/// An alias or host name for `name` that is not `value`, in which a domain may follow.
+fn another(value: &str, name: &ContainerName) -> String {
+    let own = name.as_str().replace(['_', '.'], "-");
+    let is_taken = value == own || value.strip_prefix(&own).is_some_and(|end| end.starts_with('.'));
+    if is_taken { format!("{own}-2") } else { own }
 }
 
 /// Whether what the record opens counts: it is in order, or its container is there and stays.
@@ -259,6 +321,17 @@ impl Draft {
             (false, Protocol::Tcp) => "TCPPort",
             (false, Protocol::Udp) => "UDPPort",
         }
+    }
+
+    /// What would give the record a port of the host of its own.
+    fn port_remedy(&self, lost: &LostPorts) -> String {
+        let network = if self.bridged { "" } else { "network bridge " };
+        let more = if lost.first == lost.last { "" } else { ",..." };
+        format!(
+            "db docker_containers setprop {} {network}PortMapping custom PortMappingPorts FREEPORT:{}{more}",
+            self.name,
+            self.container_port(lost.first)
+        )
     }
 
     /// The container's port behind `port` of the host, with its protocol when it is not TCP.

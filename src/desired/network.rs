@@ -205,9 +205,22 @@ fn free_subnet(facts: &Facts, prefix: u8) -> Option<Ipv4Net> {
 }
 
 /// Rejects addresses outside the subnet, or given twice, and records that got none.
-pub fn check_addresses(drafts: &mut BTreeMap<ContainerName, Draft>, bridge: Option<&Bridge>) {
+///
+/// Of two records with one address, the one that has a container keeps it, else the first in the
+/// order of the keys.
+pub fn check_addresses(
+    drafts: &mut BTreeMap<ContainerName, Draft>,
+    bridge: Option<&Bridge>,
+    facts: &Facts,
+) {
     let Some(bridge) = bridge else { return };
     let mut owners: BTreeMap<Ipv4Addr, ContainerName> = BTreeMap::new();
+    let has_container = |draft: &&Draft| facts.existing.contains(&draft.name);
+    for draft in drafts.values().filter(|draft| draft.bridged).filter(has_container) {
+        if let Some(address) = draft.address {
+            owners.entry(address).or_insert_with(|| draft.name.clone());
+        }
+    }
     for (name, draft) in drafts.iter_mut().filter(|(_, draft)| draft.bridged) {
         let remedy = Some(format!("db docker_containers delprop {name} Address"));
         let Some(address) = draft.address else {
@@ -218,14 +231,16 @@ pub fn check_addresses(drafts: &mut BTreeMap<ContainerName, Draft>, bridge: Opti
             continue;
         };
         let value = Some(address.to_string());
-        let usable = bridge.subnet.hosts().skip(1).any(|host| host == address);
-        if !usable {
+        let subnet = bridge.subnet;
+        let is_kept = [subnet.network(), subnet.broadcast()].contains(&address)
+            || subnet.hosts().next() == Some(address);
+        if is_kept || !subnet.contains(&address) {
             let wrong = format!(
                 "it is no address for a container in {} (the first is the host's)",
                 bridge.subnet
             );
             draft.reject("Address", value, wrong, remedy);
-        } else if let Some(owner) = owners.get(&address) {
+        } else if let Some(owner) = owners.get(&address).filter(|owner| *owner != name) {
             draft.reject("Address", value, format!("record '{owner}' has it already"), remedy);
         } else {
             owners.insert(address, name.clone());

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, and starts programs and writes files as a user would"
 )]
 
+mod checks;
 mod cli;
 mod completion;
 mod defaults;

@@ -74,7 +74,8 @@ fn a_change_that_the_check_refuses_is_not_stored() {
 fn the_check_sees_the_record_and_a_raw_text_taken_apart() {
     let desk = Desk::new();
     desk.db("t set k old");
-    let check: &Check<'_> = &|store, database, change| {
+    let check: &Check<'_> = &|store, database, changes| {
+        let [change] = changes else { return Err(format!("{changes:?}")) };
         let old = store.record(database, change.key()).unwrap().unwrap();
         Ok(vec![format!("{database} {} {change:?}", old.text())])
     };

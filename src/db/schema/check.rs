@@ -120,8 +120,9 @@ impl fmt::Display for Warning {
 }
 
 fn place(database: &str, record: &str, property: Option<&str>) -> String {
-    let property = property.map_or_else(String::new, |property| format!(", property {property}"));
-    format!("{database} record '{record}'{property}")
+    let property =
+        property.map_or_else(String::new, |name| format!(", property {}", value::one_line(name)));
+    format!("{database} record '{}'{property}", value::one_line(record))
 }
 
 /// What was found in a record. Its `Display` is the message for an admin: empty, or whole lines.
@@ -159,6 +160,7 @@ impl Schema {
         let mut check = Check {
             table,
             record: key.to_str_lossy().into_owned(),
+            key: key.to_str().ok().map(str::to_owned),
             properties: properties.into_iter().collect(),
             checked: Checked::default(),
         };
@@ -181,6 +183,8 @@ impl Schema {
 struct Check<'a> {
     table: &'a DatabaseSchema,
     record: String,
+    /// The key as a command can say it.
+    key: Option<String>,
     properties: Vec<(&'a BStr, &'a BStr)>,
     checked: Checked,
 }
@@ -202,7 +206,7 @@ impl<'a> Check<'a> {
         let found = kind.to_str().ok().and_then(|kind| table.record_type(kind));
         if found.is_none() {
             let right: Vec<&str> = table.types.iter().map(|one| one.kind.as_str()).collect();
-            let wrong = format!("the record has the type '{}'", kind.to_str_lossy());
+            let wrong = format!("the record has the type {}", value::quoted(&kind.to_str_lossy()));
             let remedy = right.first().and_then(|kind| self.command("settype", &[*kind]));
             let wrong = BadValue::new(wrong, right.join(", "));
             self.fault(FaultKind::Record, None, wrong, remedy);
@@ -214,7 +218,7 @@ impl<'a> Check<'a> {
         for (name, value) in self.properties.clone() {
             let text = name.to_str_lossy();
             if let Some(property) = record_type.property(&text) {
-                self.property(property, &text, value);
+                self.property(property, name, value);
                 continue;
             }
             let near = nearest(record_type, &text)
@@ -224,11 +228,14 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn property(&mut self, property: &Property, name: &str, value: &BStr) {
+    fn property(&mut self, property: &Property, name: &BStr, value: &BStr) {
+        // A name that is no text can be shown, and no command can name it.
+        let said = name.to_str().ok();
+        let name = &*name.to_str_lossy();
         if let Some(prefix) = property.family() {
             let rest = name.strip_prefix(prefix).unwrap_or(name);
             if let Err(wrong) = value::env_name(rest) {
-                let remedy = self.command("delprop", &[name]);
+                let remedy = said.and_then(|name| self.command("delprop", &[name]));
                 self.fault(FaultKind::Property, Some((name, None)), wrong, remedy);
             }
         } else if value.is_empty() {
@@ -247,7 +254,9 @@ impl<'a> Check<'a> {
             let shown = if property.is_masked() { "***".into() } else { value.to_str_lossy() };
             // No example for a secret: somebody would paste it.
             let example = Some(&property.example).filter(|_| !property.secret);
-            let remedy = example.and_then(|example| self.command("setprop", &[name, example]));
+            let remedy = said
+                .zip(example)
+                .and_then(|(name, example)| self.command("setprop", &[name, example]));
             let place = (name, Some(shown.into_owned()));
             self.fault(FaultKind::Property, Some(place), wrong, remedy);
         }
@@ -326,7 +335,7 @@ impl<'a> Check<'a> {
         }
         let value = self.get(property).unwrap_or_default().to_owned();
         let wrong = BadValue::new(
-            format!("'{value}' needs {other}, which is missing"),
+            format!("{} needs {other}, which is missing", value::quoted(&value)),
             format!("both, as {other} '{example}'"),
         );
         let remedy = self.command("setprop", &[property, &value, other, example]);
@@ -341,7 +350,7 @@ impl<'a> Check<'a> {
 
     /// A command on this record that can be pasted into a shell.
     fn command(&self, verb: &str, arguments: &[&str]) -> Option<String> {
-        let words = ["db", &self.table.database, verb, &self.record];
+        let words = ["db", &self.table.database, verb, self.key.as_deref()?];
         shlex::try_join(words.into_iter().chain(arguments.iter().copied())).ok()
     }
 
@@ -382,7 +391,7 @@ fn nearest(record_type: &RecordSchema, name: &str) -> Option<String> {
     let near = |property: &Property| {
         let Some(prefix) = property.family() else {
             let known = property.name.to_ascii_lowercase();
-            return Some((strsim::damerau_levenshtein(&known, &lower), property.name.clone()));
+            return Some((value::distance(&known, &lower, most)?, property.name.clone()));
         };
         let rest = lower.strip_prefix(&prefix.to_ascii_lowercase())?;
         let rest = name.get(name.len() - rest.len()..)?;
@@ -392,7 +401,6 @@ fn nearest(record_type: &RecordSchema, name: &str) -> Option<String> {
         .properties
         .iter()
         .filter_map(near)
-        .filter(|(distance, _)| *distance <= most)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }

@@ -163,7 +163,7 @@ impl Kind {
             Self::Integer { min, max } => value::integer(text, *min, *max).map(drop),
             Self::Seconds { min } => {
                 if value::seconds(text)?.as_secs() < *min {
-                    let wrong = format!("'{text}' is too short");
+                    let wrong = format!("{} is too short", value::quoted(text));
                     return Err(value::BadValue::new(
                         wrong,
                         format!("{min} second or more, as 10"),

@@ -3,7 +3,7 @@
 //! The tables agree with the parsers, with the design and with themselves; what a check says.
 
 use super::*;
-use bstr::BStr;
+use bstr::{BStr, ByteSlice};
 
 /// Every property of DESIGN section 4 and what was added to it.
 const CONTAINER: &str = "status TCPPort UDPPort PortMapping PortMappingPorts access AllowHosts DenyHosts \
@@ -175,6 +175,42 @@ fn a_key_that_is_no_name_and_a_wrong_type_are_faults_of_the_record() {
     let checked =
         Schema::new(None).check_record("docker_containers", key, BStr::new("service"), []);
     assert_eq!(checked.faults[0].wrong.wrong, "the key is not UTF-8");
+}
+
+/// A property of `docker_containers` as bytes, checked in the record of `key`.
+fn check_bytes(key: &[u8], name: &[u8], value: &[u8]) -> Checked {
+    let pair = (name.as_bstr(), value.as_bstr());
+    Schema::new(None).check_record("docker_containers", key.as_bstr(), "service".into(), [pair])
+}
+
+#[test]
+fn no_command_is_offered_for_what_no_command_can_name() {
+    let remedy = |checked: Checked| checked.faults.last().unwrap().remedy.clone();
+    assert!(remedy(check_bytes(b"wiki", b"TCPPort", b"x")).is_some());
+    assert_eq!(remedy(check_bytes(b"caf\xe9", b"TCPPort", b"x")), None);
+    assert_eq!(remedy(check_bytes(b"wiki", b"Env_\xe9", b"x")), None);
+    assert_eq!(remedy(check_bytes(b"wiki", b"Env_\xe9", b"x\0")), None);
+}
+
+#[test]
+fn a_name_cannot_begin_a_line_of_its_own() {
+    let checked = check_bytes(b"wiki", b"Env_A\nerror: x\x1b[2J", b"x");
+    assert_eq!(
+        checked.faults[0].line(),
+        r"docker_containers record 'wiki', property Env_A\nerror: x\u{1b}[2J: 'A\nerror: x\u{1b}[2J' is no name of an environment variable; right would be letters, digits, '_', '.' and '-', no digit first, as Env_TZ"
+    );
+    let checked = check_type("docker_containers", "wiki", "a\nb", &[]);
+    assert_eq!(checked.to_string().lines().count(), 3, "{checked}");
+}
+
+#[test]
+fn a_name_of_any_length_is_judged_at_once() {
+    let name = "TCPPort".repeat(1_000_000);
+    let checked = check("docker_containers", "wiki", &[(&name, "80")]);
+    assert!(checked.warnings[0].about.ends_with("kept without effect"), "a name is near");
+    let zeros = "0".repeat(100_000);
+    let checked = check("docker_containers", "wiki", &[("HealthInterval", &zeros)]);
+    assert!(checked.to_string().len() < 1000);
 }
 
 #[test]

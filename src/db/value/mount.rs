@@ -91,8 +91,8 @@ text_form!(DeviceEntry, device);
 ///
 /// # Errors
 ///
-/// It is relative, goes through `..`, is `/` itself or longer than [`MAX_PATH`], or has `:` (which
-/// separates paths here and for the engines) or a control character.
+/// It is relative, goes through `..`, ends in a blank, is `/` itself or longer than [`MAX_PATH`], or
+/// has `:` (which separates paths here and for the engines) or a control character.
 pub fn absolute_path(text: &str) -> Parsed<PathBuf> {
     let path = path(text)?;
     if path == Path::new("/") {
@@ -149,7 +149,12 @@ fn path(text: &str) -> Parsed<PathBuf> {
     if text.split('/').any(|part| part == "..") {
         return bad("has the part '..'");
     }
-    Ok(Path::new(text).components().collect())
+    let path: PathBuf = Path::new(text).components().collect();
+    if path.to_string_lossy().ends_with(char::is_whitespace) {
+        // In a list the blank is lost, and the path would be another.
+        return bad("ends in a blank");
+    }
+    Ok(path)
 }
 
 fn mount(text: &str) -> Parsed<MountEntry> {

@@ -250,11 +250,8 @@ fn capability(text: &str) -> Parsed<String> {
     if KNOWN.contains(&name) {
         return Ok(name.to_owned());
     }
-    let near = KNOWN
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(known, name), known))
-        .min()
-        .filter(|(distance, _)| *distance <= 2);
+    let near =
+        KNOWN.iter().filter_map(|known| Some((super::distance(known, name, 2)?, known))).min();
     let expected = near.map_or_else(|| CAPABILITIES.to_owned(), |(_, known)| (*known).to_owned());
     Err(BadValue::new(format!("{} is no capability", quoted(text)), expected))
 }

@@ -34,6 +34,24 @@ fn ranges(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_message_is_short_and_on_one_line() {
+    assert_eq!(one_line("a\nerror: b\x1b[2J"), "a\\nerror: b\\u{1b}[2J");
+    assert_eq!(quoted("a\tb"), "'a\\tb'");
+    assert_eq!(quoted(&"\u{e4}".repeat(60)), format!("'{}'", "\u{e4}".repeat(60)));
+    assert_eq!(quoted(&"\u{e4}".repeat(61)), format!("'{}...'", "\u{e4}".repeat(60)));
+}
+
+#[test]
+fn only_names_of_about_one_length_are_compared() {
+    assert_eq!(distance("MKNOD", "MKNDO", 2), Some(1));
+    assert_eq!(distance("MKNOD", "CHOWN", 2), None);
+    // Letter by letter this would take gigabytes.
+    let long = "A".repeat(50_000_000);
+    assert_eq!(distance("MKNOD", &long, 2), None);
+    refused(capabilities, &[(&long[..100_000], "is no capability")]);
+}
+
+#[test]
 fn ports_are_sorted_and_merged() {
     assert_eq!(ranges("443, 80,5000-5010"), ["80", "443", "5000-5010"]);
     assert_eq!(ranges("80,81,82-90,85-95"), ["80-95"]);
@@ -268,6 +286,8 @@ fn a_path_is_absolute_and_stays_where_it_is() {
             ("/srv/../etc", "'..'"),
             ("/a:b", "':'"),
             ("/a\0b", "'\\u{0}'"),
+            ("/a ", "blank"),
+            ("/a\u{2003}/./", "blank"),
         ],
     );
 }
@@ -290,6 +310,7 @@ fn a_mount_is_a_host_path_or_below_the_data_root() {
             ("/a:b", "'b'"),
             ("/a:/", "whole"),
             ("/a:/x,/b:/x/", "'/x' comes twice"),
+            ("/a:/x /", "blank"),
         ],
     );
 }

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What the machine itself is made of.
+
+use procfs::Current as _;
+
+/// The memory that the kernel can use, in bytes; `None` when it does not say.
+///
+/// Source: `MemTotal` of `proc_meminfo(5)`: what is built in, less what firmware and kernel keep.
+pub fn memory_bytes() -> Option<u64> {
+    procfs::Meminfo::current().ok().map(|memory| memory.mem_total)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_memory_is_that_of_the_kernel_in_bytes() {
+        let text = std::fs::read_to_string("/proc/meminfo").unwrap();
+        let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap();
+        let kilobytes: u64 = total.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+        assert_eq!(super::memory_bytes(), Some(kilobytes * 1024));
+    }
+}
