@@ -11,23 +11,22 @@
 
 mod audit;
 mod json;
+mod read;
+mod write;
 
-use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::slice;
 
 use bstr::{BStr, BString, ByteSlice};
 
-use crate::db::{Change, DbName, Error, Record, Records, Refusal, Store};
+use crate::db::{Change, DbName, Error, Store};
 use json::Layout;
+use read::{Query, look_up};
+use write::{commit, commit_json};
 
 pub use audit::{command_line, named};
-
-/// Bytes that are taken from the standard input.
-const MOST_INPUT: u64 = 64 << 20;
 
 /// Which of the two commands was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,18 +106,6 @@ enum Request {
     Write(Change),
     /// Records as JSON; `None`: from the standard input.
     WriteJson(Option<BString>),
-}
-
-enum Query {
-    Keys,
-    Print(Option<BString>),
-    Show(Option<BString>),
-    PrintType(Option<BString>),
-    Get(BString),
-    GetType(BString),
-    PrintProp(BString, Vec<BString>),
-    GetProp(BString, BString),
-    Json(Option<BString>, Layout),
 }
 
 /// Why there is no answer.
@@ -273,256 +260,6 @@ fn pairs(args: &[&BStr]) -> Option<Vec<(BString, BString)>> {
         _ => None,
     });
     pairs.collect()
-}
-
-fn look_up(
-    query: &Query,
-    store: &dyn Store,
-    database: &DbName,
-    said: &mut String,
-) -> Result<Vec<u8>, Failure> {
-    let record = |key: &BString| store.record(database, key.as_bstr());
-    let existing = |key: &BString| record(key)?.ok_or(Failure::Silent);
-    // As Perl, which warns of an odd number of elements.
-    let mut whole = |key: &BString, record: &Record| {
-        if let Some(name) = record.dangling() {
-            let _ = writeln!(said, "warning: record '{key}': property '{name}' has no value");
-        }
-    };
-    match query {
-        Query::Keys => {
-            let records = some(store.read(database)?)?;
-            Ok(records.keys().flat_map(|key| [key.as_bytes(), b"\n"].concat()).collect())
-        }
-        Query::Print(key) => list(key.as_ref(), store, database, print_record),
-        Query::Show(Some(key)) => {
-            let record = existing(key)?;
-            whole(key, &record);
-            let mut text = Vec::new();
-            show_record(&mut text, key.as_bstr(), Some(&record));
-            Ok(text)
-        }
-        Query::Show(None) => list(None, store, database, show_record),
-        Query::PrintType(key) => list(key.as_ref(), store, database, print_type),
-        Query::Get(key) => Ok(line(&existing(key)?.decoded())),
-        Query::GetType(key) => match defined_type(&existing(key)?) {
-            Some(kind) => Ok(line(&kind)),
-            None => Err(Failure::Silent),
-        },
-        Query::PrintProp(key, names) if names.is_empty() => {
-            let record = existing(key)?;
-            whole(key, &record);
-            let mut text = Vec::new();
-            for (name, value) in record.properties() {
-                assignment(&mut text, "", &name, &value);
-            }
-            if text.is_empty() { Err(Failure::Silent) } else { Ok(text) }
-        }
-        Query::PrintProp(key, names) => {
-            let mut text = Vec::new();
-            if let Some(record) = record(key)? {
-                for name in names {
-                    if let Some(value) = record.get(name) {
-                        assignment(&mut text, "", name.as_bstr(), &value);
-                    }
-                }
-            }
-            Ok(text)
-        }
-        Query::Json(None, layout) => Ok(json::records(&store.read(database)?, *layout)),
-        Query::Json(Some(key), layout) => {
-            Ok(json::record(key.as_bstr(), record(key)?.as_ref(), *layout))
-        }
-        Query::GetProp(key, name) => {
-            let record = existing(key)?;
-            whole(key, &record);
-            record.get(name).map(|value| line(&value)).ok_or(Failure::Silent)
-        }
-    }
-}
-
-/// The records, if there are any.
-fn some(records: Records) -> Result<Records, Failure> {
-    if records.is_empty() { Err(Failure::Silent) } else { Ok(records) }
-}
-
-/// `one` of the record of `key`, or of each record.
-///
-/// The key is printed as it was given, blanks around it included; the original does so.
-fn list(
-    key: Option<&BString>,
-    store: &dyn Store,
-    database: &DbName,
-    one: fn(&mut Vec<u8>, &BStr, Option<&Record>),
-) -> Result<Vec<u8>, Failure> {
-    let mut text = Vec::new();
-    if let Some(key) = key {
-        let record = store.record(database, key.as_bstr())?.ok_or(Failure::Silent)?;
-        one(&mut text, key.as_bstr(), Some(&record));
-        return Ok(text);
-    }
-    let records = some(store.read(database)?)?;
-    for key in records.keys() {
-        // Not the record beside the key: a key with blanks around it in the file is looked up
-        // without them, and so is listed but never found.
-        one(&mut text, key, records.get(key));
-    }
-    Ok(text)
-}
-
-fn print_record(text: &mut Vec<u8>, key: &BStr, record: Option<&Record>) {
-    let value = record.map(Record::decoded).unwrap_or_default();
-    assignment(text, "", key, &value);
-}
-
-fn print_type(text: &mut Vec<u8>, key: &BStr, record: Option<&Record>) {
-    let kind = record.and_then(defined_type).unwrap_or_default();
-    assignment(text, "", key, &kind);
-}
-
-fn show_record(text: &mut Vec<u8>, key: &BStr, record: Option<&Record>) {
-    let kind = record.and_then(defined_type);
-    assignment(text, "", key, kind.as_deref().unwrap_or_default());
-    if let (Some(record), Some(_)) = (record, kind) {
-        for (name, value) in record.properties() {
-            assignment(text, "    ", &name, &value);
-        }
-    }
-}
-
-/// The type as it is shown; an empty one before properties counts as none, as in the original.
-fn defined_type(record: &Record) -> Option<Cow<'_, BStr>> {
-    if record.text().starts_with(b"|") { None } else { Some(record.decoded_kind()) }
-}
-
-fn assignment(text: &mut Vec<u8>, indent: &str, name: &BStr, value: &BStr) {
-    text.extend_from_slice(indent.as_bytes());
-    text.extend_from_slice(name);
-    text.push(b'=');
-    text.extend_from_slice(value);
-    text.push(b'\n');
-}
-
-fn line(text: &BStr) -> Vec<u8> {
-    [text.as_bytes(), b"\n"].concat()
-}
-
-fn commit(
-    change: &Change,
-    store: &mut dyn Store,
-    database: &DbName,
-    check: &Check<'_>,
-    said: &mut String,
-) -> Result<Vec<u8>, Failure> {
-    match change {
-        // What exists stays as it is, and so is not judged by what it might have become.
-        Change::SetDefault { key, .. } if store.record(database, key.as_bstr())?.is_some() => {
-            return Ok(Vec::new());
-        }
-        Change::Set { .. }
-        | Change::SetDefault { .. }
-        | Change::SetType { .. }
-        | Change::SetProps { .. }
-        | Change::Put { .. } => judge(slice::from_ref(change), store, database, check, said)?,
-        // Taking something out is never refused; another record may miss it.
-        Change::DelProps { .. } | Change::Delete { .. } => {
-            judge(slice::from_ref(change), store, database, check, said).unwrap_or_default();
-        }
-        Change::Revert { .. } => {}
-    }
-    match store.commit(database, change) {
-        Ok(_) => {}
-        Err(error) => return Err(explain(error, change, database)),
-    }
-    if lacks_type(change) {
-        let _ = writeln!(said, "warning: record '{}' has properties but no type", change.key());
-    }
-    Ok(Vec::new())
-}
-
-/// Says what `check` warns of, or why the changes must not be made.
-fn judge(
-    changes: &[Change],
-    store: &dyn Store,
-    database: &DbName,
-    check: &Check<'_>,
-    said: &mut String,
-) -> Result<(), Failure> {
-    let changes: Vec<Change> = changes.iter().map(Change::spread).collect();
-    let warnings = check(store, database, &changes)
-        .map_err(|reason| Failure::Said(format!("error: {}\n", reason.trim_end())))?;
-    for warning in warnings {
-        let _ = writeln!(said, "warning: {}", warning.trim_end());
-    }
-    Ok(())
-}
-
-/// All records of `data`, or none of them.
-fn commit_json(
-    data: Option<&BString>,
-    store: &mut dyn Store,
-    database: &DbName,
-    check: &Check<'_>,
-    said: &mut String,
-) -> Result<Vec<u8>, Failure> {
-    let data = match data {
-        Some(data) => data.clone(),
-        None => standard_input().map_err(|error| {
-            Failure::Said(format!("error: cannot read the standard input\n  because: {error}\n"))
-        })?,
-    };
-    let changes = json::changes(&data).map_err(|error| Failure::Said(report(&error, None)))?;
-    judge(&changes, store, database, check, said)?;
-    let all: Vec<_> = changes.into_iter().map(|change| (database.clone(), change)).collect();
-    store.commit_all(&all)?;
-    Ok(Vec::new())
-}
-
-/// What is piped in, up to [`MOST_INPUT`] bytes.
-fn standard_input() -> io::Result<BString> {
-    let mut data = Vec::new();
-    io::stdin().lock().take(MOST_INPUT + 1).read_to_end(&mut data)?;
-    if u64::try_from(data.len()).is_ok_and(|length| length > MOST_INPUT) {
-        let about = format!("there are more than {MOST_INPUT} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, about));
-    }
-    Ok(data.into())
-}
-
-/// Whether the record will have properties under an empty type.
-fn lacks_type(change: &Change) -> bool {
-    match change {
-        Change::Set { kind, props, .. } | Change::SetDefault { kind, props, .. } => {
-            let kind = kind.trim_ascii();
-            kind.starts_with(b"|") || (kind.is_empty() && !props.is_empty())
-        }
-        Change::SetType { .. }
-        | Change::SetProps { .. }
-        | Change::DelProps { .. }
-        | Change::Delete { .. }
-        | Change::Put { .. }
-        | Change::Revert { .. } => false,
-    }
-}
-
-fn explain(error: Error, change: &Change, database: &DbName) -> Failure {
-    let is_missing = matches!(&error, Error::Refused { source: Refusal::Missing, .. });
-    match change {
-        // The original says nothing here, and its status says it all.
-        Change::Delete { .. } | Change::SetType { .. } if is_missing => Failure::Silent,
-        Change::SetProps { key, .. } if is_missing => {
-            let hint = format!("db {database} set {key} TYPE makes the record");
-            Failure::Said(report(&error, Some(&hint)))
-        }
-        Change::Set { .. }
-        | Change::SetDefault { .. }
-        | Change::SetType { .. }
-        | Change::SetProps { .. }
-        | Change::DelProps { .. }
-        | Change::Delete { .. }
-        | Change::Put { .. }
-        | Change::Revert { .. } => error.into(),
-    }
 }
 
 fn usage(tool: Tool, verb: &str, arguments: &str) -> String {
