@@ -76,9 +76,11 @@ impl TryFrom<&str> for DbName {
 
     fn try_from(name: &str) -> Result<Self, BadDbName> {
         let fine = !name.is_empty()
-            && !name.contains('\0')
+            && !name.contains(char::is_control)
             && name.strip_suffix(".lock").is_none()
-            && name.split('/').all(|part| part != "..");
+            && name.split('/').all(|part| part != "..")
+            // The name of a temporary file, and of what is no database.
+            && !name.rsplit('/').next().is_some_and(|last| last.starts_with('.'));
         if fine { Ok(Self(name.to_owned())) } else { Err(BadDbName(name.to_owned())) }
     }
 }
@@ -127,12 +129,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// It was changed, but the disk did not say that it has it.
-    #[error(
-        "database {} was changed, but may be the old one again after a power cut: look at the disk",
-        path.display()
-    )]
-    Unsynced {
+    /// The change was made, and the disk does not say that it will keep it.
+    #[error("database {} was changed, but the change may not survive a power cut", path.display())]
+    Unsure {
         /// The file.
         path: PathBuf,
         /// What the system said.

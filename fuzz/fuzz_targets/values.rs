@@ -82,7 +82,7 @@ fn back<T: PartialEq + Debug>(
     }
 }
 
-fn joined<T: Display>(list: &Vec<T>) -> String {
+fn joined<T: Display>(list: &[T]) -> String {
     let texts: Vec<String> = list.iter().map(ToString::to_string).collect();
     texts.join(",")
 }
@@ -95,7 +95,7 @@ fn plain_kind(name: &str, text: &str) -> bool {
     where
         T: Display + PartialEq + Debug,
     {
-        back(parse(text), joined, &parse)
+        back(parse(text), |list| joined(list), &parse)
     }
     match name {
         "absolute_path" => back(

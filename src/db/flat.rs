@@ -3,8 +3,8 @@
 //! e-smith's flat files: one file a database, one line a record, shared with e-smith's own tools.
 //!
 //! A change is read, made and written under two locks. The directory's own keeps our writers apart:
-//! it leaves no file behind and nobody can unlink it. `NAME.lock` keeps e-smith's Perl out; it is
-//! removed afterwards as the original does. A reader takes no lock, because a file is only ever
+//! nobody can unlink it. `NAME.lock` keeps e-smith's Perl out; it stays, because removing it would let
+//! an original write over us (below `DBPATH` it goes when nobody waits for it). A reader takes no lock, because a file is only ever
 //! replaced by a rename, after its content is on disk. Nothing is written when nothing changes.
 //!
 //! Left out on purpose: the syslog lines of the original, which show every secret, and its fallback to
@@ -12,11 +12,12 @@
 
 mod check;
 pub(in crate::db) mod journal;
-mod lock;
+pub(super) mod lock;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{self as unix_fs, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -24,10 +25,10 @@ use std::time::{Duration, Instant};
 use bstr::{BStr, ByteSlice};
 use jiff::Zoned;
 
-use super::history::{self, Entry};
+use super::history::{self, Edit, Entry};
 use super::{Audit, Change, Committed, Contents, DbName, Error, Record, Records, Store};
 use journal::Journal;
-use lock::{EsmithLock, lock_directory};
+use lock::{Afterwards, EsmithLock, lock_directory};
 
 /// How long we wait for another writer, which needs some milliseconds a change.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
@@ -51,6 +52,17 @@ enum AbsoluteNames {
     AsTheyAre,
     /// A file below the directory.
     Below,
+}
+
+impl AbsoluteNames {
+    /// `DBPATH` names any directory, of a test or of a program that lists it; the configured one is
+    /// where e-smith's own tools write at any time.
+    const fn afterwards(self) -> Afterwards {
+        match self {
+            Self::AsTheyAre => Afterwards::Stays,
+            Self::Below => Afterwards::Goes,
+        }
+    }
 }
 
 impl Flat {
@@ -88,9 +100,18 @@ impl Flat {
         let path = self.path(database);
         let limit = Instant::now() + self.patience;
         let directory = lock_directory(&path, limit)?;
+        // Locks that an original unlinked are kept until the end: whoever waits for one of them would
+        // go on beside us.
+        let mut unlinked = Vec::new();
+        let mut made: Option<Vec<Edit>> = None;
         loop {
-            let lock = EsmithLock::take(&path, limit)?;
-            let mut records = Records::parse(&content(&path)?);
+            let lock = EsmithLock::take(&path, limit, self.absolute.afterwards())?;
+            let old = content(&path)?;
+            let mut records = Records::parse(old.as_deref().unwrap_or_default());
+            let stands = |edit: &Edit| records.at(edit.key.as_bstr()) == edit.new.as_ref();
+            if made.as_ref().is_some_and(|edits| edits.iter().all(stands)) {
+                return Ok(Committed::Changed);
+            }
             let edits = history::edits(changes, |_, key| Ok(records.at(key).cloned()))?;
             if edits.is_empty() {
                 return Ok(Committed::Unchanged);
@@ -101,10 +122,11 @@ impl Flat {
                     None => records.remove(edit.key.as_bstr()),
                 }
             }
-            let entry = self
-                .journal()?
-                .begin(&self.audit.author, edits, limit, |database| self.read(database))?;
-            match replace(&path, &records, &directory, &lock) {
+            let entry =
+                self.journal()?.begin(&self.audit.author, edits.clone(), limit, |database| {
+                    self.read(database)
+                })?;
+            match replace(&path, &records, old.as_deref(), &directory, &lock) {
                 Ok(Replaced::Done) => {
                     entry.done();
                     return Ok(Committed::Changed);
@@ -112,13 +134,20 @@ impl Flat {
                 // An original that had let go of the lock unlinked it under us, and another may
                 // be writing: look at the file again.
                 Ok(Replaced::LockLost) => entry.withdraw(),
-                // Without an end to its entry, the record tells whoever comes next what it became.
-                Ok(Replaced::Unsynced(source)) => return Err(Error::Unsynced { path, source }),
+                Ok(Replaced::Unguarded) => {
+                    entry.done();
+                    made = Some(edits);
+                }
+                Ok(Replaced::Unsure(source)) => {
+                    entry.done();
+                    return Err(Error::Unsure { path, source });
+                }
                 Err(source) => {
                     entry.withdraw();
                     return Err(Error::Write { path, source });
                 }
             }
+            unlinked.push(lock);
         }
     }
 
@@ -129,11 +158,11 @@ impl Flat {
 
 impl Store for Flat {
     fn read(&self, database: &DbName) -> Result<Records, Error> {
-        Ok(Records::parse(&content(&self.path(database))?))
+        Ok(Records::parse(&content(&self.path(database))?.unwrap_or_default()))
     }
 
     fn record(&self, database: &DbName, key: &BStr) -> Result<Option<Record>, Error> {
-        Ok(Records::find(&content(&self.path(database))?, key))
+        Ok(Records::find(&content(&self.path(database))?.unwrap_or_default(), key))
     }
 
     fn exists(&self, database: &DbName) -> Result<bool, Error> {
@@ -180,15 +209,15 @@ impl Store for Flat {
         let limit = Instant::now() + self.patience;
         let directory = lock_directory(&path, limit)?;
         loop {
-            let lock = EsmithLock::take(&path, limit)?;
+            let lock = EsmithLock::take(&path, limit, self.absolute.afterwards())?;
             if self.exists(database)? {
                 return Ok(Committed::Unchanged);
             }
             let empty = Records::default();
-            match replace(&path, &empty, &directory, &lock).map_err(failed)? {
+            match replace(&path, &empty, None, &directory, &lock).map_err(failed)? {
                 Replaced::Done => return Ok(Committed::Changed),
-                Replaced::Unsynced(source) => return Err(Error::Unsynced { path, source }),
-                Replaced::LockLost => {}
+                Replaced::Unsure(source) => return Err(Error::Unsure { path, source }),
+                Replaced::LockLost | Replaced::Unguarded => {}
             }
         }
     }
@@ -197,13 +226,17 @@ impl Store for Flat {
         let limit = Instant::now() + self.patience;
         for (database, records) in &contents.databases {
             let path = self.path(database);
+            let failed = |source| Error::Write { path: path.clone(), source };
             let directory = lock_directory(&path, limit)?;
-            let lock = EsmithLock::take(&path, limit)?;
-            let written = replace(&path, records, &directory, &lock);
-            match written.map_err(|source| Error::Write { path: path.clone(), source })? {
-                Replaced::Done => {}
-                Replaced::Unsynced(source) => return Err(Error::Unsynced { path, source }),
-                Replaced::LockLost => return Err(Error::Locked { path, holder: None }),
+            loop {
+                let lock = EsmithLock::take(&path, limit, self.absolute.afterwards())?;
+                let old = content(&path)?;
+                let replaced = replace(&path, records, old.as_deref(), &directory, &lock);
+                match replaced.map_err(failed)? {
+                    Replaced::Done => break,
+                    Replaced::Unsure(source) => return Err(Error::Unsure { path, source }),
+                    Replaced::LockLost | Replaced::Unguarded => {}
+                }
             }
         }
         self.journal()?.fill(&contents.history, limit)
@@ -247,11 +280,19 @@ fn is_passing(name: &str) -> bool {
     name.starts_with('.') || ends_in_number
 }
 
-/// The bytes of a database; none when it does not exist.
-fn content(path: &Path) -> Result<Vec<u8>, Error> {
-    match fs::read(path) {
-        Ok(content) => Ok(content),
-        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+/// The bytes of a database; `None` when it does not exist.
+fn content(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    let mut options = OpenOptions::new();
+    let read = |mut file: File| {
+        lock::refuse_others(&file)?;
+        let mut content = Vec::new();
+        file.read_to_end(&mut content)?;
+        Ok(content)
+    };
+    // A FIFO is not waited for.
+    match options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(path).and_then(read) {
+        Ok(content) => Ok(Some(content)),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Read { path: path.to_owned(), source }),
     }
 }
@@ -260,33 +301,41 @@ fn content(path: &Path) -> Result<Vec<u8>, Error> {
 enum Replaced {
     /// The file is new and on disk.
     Done,
-    /// The file is new, but a power cut may bring the old one back.
-    Unsynced(io::Error),
     /// Nothing was changed, because the lock was no longer one.
     LockLost,
+    /// It was changed, but the lock was no longer one: an original that read the file before may
+    /// write it over.
+    Unguarded,
+    /// It was changed and could not be changed back, but may not survive a power cut.
+    Unsure(io::Error),
 }
 
-/// Writes `records` beside `path` and renames it over.
+/// Writes `records` beside `path`, which holds `old`, and renames it over.
 ///
-/// Not `host::file::replace`: owner, mode and the temporary name are e-smith's, and the rename
-/// depends on the lock.
+/// Not `host::file::replace`: owner and mode are e-smith's, and the rename depends on the lock. The
+/// temporary name is always the same and hidden: the next change removes what a kill left there, and
+/// it can be no database (e-smith's `NAME.PID` can).
 fn replace(
     path: &Path,
     records: &Records,
+    old: Option<&[u8]>,
     directory: &File,
     lock: &EsmithLock,
 ) -> io::Result<Replaced> {
-    let temporary = with_suffix(path, &std::process::id().to_string());
-    let written = write_new(&temporary, records).and_then(|()| {
-        if lock.has_name()? {
-            fs::rename(&temporary, path)?;
-            return Ok(match directory.sync_all() {
-                Ok(()) => Replaced::Done,
-                Err(error) => Replaced::Unsynced(error),
-            });
+    let temporary = temporary(path);
+    let mut content = header().into_bytes();
+    content.extend(records.render());
+    let written = write_new(&temporary, &content).and_then(|()| {
+        if !lock.has_name()? {
+            fs::remove_file(&temporary)?;
+            return Ok(Replaced::LockLost);
         }
-        fs::remove_file(&temporary)?;
-        Ok(Replaced::LockLost)
+        fs::rename(&temporary, path)?;
+        if let Err(error) = directory.sync_all() {
+            let back = put_back(path, &temporary, old);
+            return if back.is_ok() { Err(error) } else { Ok(Replaced::Unsure(error)) };
+        }
+        Ok(if lock.has_name()? { Replaced::Done } else { Replaced::Unguarded })
     });
     if written.is_err() {
         // What failed is the news; the temporary file may never have been there.
@@ -295,17 +344,31 @@ fn replace(
     written
 }
 
+/// Makes `path` hold what it held before a change that may not be on disk.
+fn put_back(path: &Path, temporary: &Path, old: Option<&[u8]>) -> io::Result<()> {
+    match old {
+        Some(old) => write_new(temporary, old).and_then(|()| fs::rename(temporary, path)),
+        None => fs::remove_file(path),
+    }
+}
+
+/// `DIR/.NAME.new` for `DIR/NAME`.
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    path.with_file_name(name)
+}
+
 /// Makes the file at `path`, complete and on disk.
-fn write_new(path: &Path, records: &Records) -> io::Result<()> {
-    // A killed process of the same number may have left one, with who knows what mode.
+fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    // A killed process may have left one, with who knows what mode.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o660).open(path)?;
-    let mut content = header().into_bytes();
-    content.extend(records.render());
-    file.write_all(&content)?;
+    file.write_all(content)?;
     give_to_admin(&file);
     file.sync_all()
 }

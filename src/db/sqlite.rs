@@ -15,20 +15,19 @@ mod open;
 mod rescue;
 pub mod salvage;
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bstr::{BStr, BString};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
+use super::flat::lock::lock_directory;
 use super::history::{self, Author, Edit, Entry};
 use super::record::trim;
 use super::{Audit, Change, Committed, Contents, DbName, Error, Record, Records, Store};
 use layout::{Layout, Origin, bring, origin};
-use open::{Trouble, Way, connect, connect_durably, create, has_log};
+use open::{Trouble, Way, connect, connect_durably, create, has_log, is_there};
 
 /// How long we wait for another writer.
 const BUSY_LIMIT: Duration = Duration::from_secs(10);
@@ -65,10 +64,8 @@ impl Sqlite {
         &self,
         query: impl Fn(&Connection, Layout) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        match fs::metadata(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(T::default()),
-            Err(source) => return Err(Error::Read { path: self.path.clone(), source }),
-            Ok(_) => {}
+        if !is_there(&self.path)? {
+            return Ok(T::default());
         }
         let mut answer = Err(Trouble::from(rusqlite::Error::QueryReturnedNoRows));
         for way in Way::ALL {
@@ -106,6 +103,8 @@ impl Sqlite {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let explain = |error: rusqlite::Error| Trouble::from(error).about(&self.path);
+        // `SQLite` lets whoever has waited long ask less often than newcomers, until he gives up.
+        let _turn = lock_directory(&self.path, Instant::now() + self.patience)?;
         let mut connection = self.connect()?;
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -149,11 +148,6 @@ impl Sqlite {
 
     fn make(&self) -> Result<(), Error> {
         create(&self.path).map_err(|source| Error::Write { path: self.path.clone(), source })
-    }
-
-    fn is_there(&self) -> Result<bool, Error> {
-        let failed = |source| Error::Write { path: self.path.clone(), source };
-        self.path.try_exists().map_err(failed)
     }
 
     /// Brings the file to the layout of this `number`, for a version of Wharf that knows no later one.
@@ -206,7 +200,7 @@ impl Store for Sqlite {
     }
 
     fn commit_all(&mut self, changes: &[(DbName, Change)]) -> Result<Committed, Error> {
-        if !self.is_there()? {
+        if !is_there(&self.path)? {
             // Refused, or nothing to do: then no file is made.
             if history::edits(changes, |_, _| Ok(None))?.is_empty() {
                 return Ok(Committed::Unchanged);

@@ -12,6 +12,7 @@
 mod checks;
 mod cli;
 mod completion;
+mod crash;
 mod defaults;
 mod engine;
 mod esmith;

@@ -19,7 +19,7 @@ impl Flat {
     pub fn check(&self) -> Result<Vec<String>, Error> {
         let mut found = Vec::new();
         for name in self.names()? {
-            let faults = faults(&content(&self.path(&name))?);
+            let faults = faults(&content(&self.path(&name))?.unwrap_or_default());
             found.extend(faults.into_iter().map(|(line, fault)| match line {
                 Some(line) => format!("{name}, line {line}: {fault}"),
                 None => format!("{name}: {fault}"),

@@ -166,6 +166,11 @@ impl Journal {
             let held = file.metadata().map_err(failed)?;
             // Somebody may have turned the page while we waited.
             if fs::metadata(&self.path).is_ok_and(|named| named.ino() == held.ino()) {
+                if held.len() == 0
+                    && let Some(directory) = self.path.parent()
+                {
+                    File::open(directory).and_then(|it| it.sync_all()).map_err(failed)?;
+                }
                 return Ok(file);
             }
         }
@@ -226,11 +231,16 @@ impl Journal {
 
 /// Where the history of `directory` is, which has its real name.
 pub(in crate::db) fn history_of(directory: &Path) -> PathBuf {
-    let mut file = std::ffi::OsString::from(".");
-    file.push(directory.file_name().unwrap_or_default());
-    file.push(".history");
-    // Only the root directory has nothing beside it.
-    directory.parent().unwrap_or(directory).join(file)
+    match (directory.parent(), directory.file_name()) {
+        (Some(above), Some(name)) => {
+            let mut file = std::ffi::OsString::from(".");
+            file.push(name);
+            file.push(".history");
+            above.join(file)
+        }
+        // The root directory has nothing beside it.
+        _ => directory.join(".wharf.history"),
+    }
 }
 
 /// The end of the file.

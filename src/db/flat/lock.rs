@@ -6,17 +6,15 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::with_suffix;
 use crate::db::{Error, locks};
 
-/// How long we sleep before we ask for a lock again.
-const LOCK_PAUSE: Duration = Duration::from_millis(1);
-
 /// Keeps our other writers out of the directory of `path` until the file is dropped.
-pub(super) fn lock_directory(path: &Path, limit: Instant) -> Result<File, Error> {
+pub(in crate::db) fn lock_directory(path: &Path, limit: Instant) -> Result<File, Error> {
     let failed = |source| Error::Write { path: path.to_owned(), source };
     let directory = match path.parent() {
         Some(directory) if directory != Path::new("") => directory,
@@ -28,39 +26,72 @@ pub(super) fn lock_directory(path: &Path, limit: Instant) -> Result<File, Error>
 }
 
 /// Waits for the lock on `file`, which stands for the database at `path`.
-pub(super) fn lock(file: &File, path: &Path, limit: Instant) -> Result<(), Error> {
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if Instant::now() < limit => thread::sleep(LOCK_PAUSE),
-            Err(TryLockError::WouldBlock) => {
-                let holder = file.metadata().ok().and_then(|file| locks::holder(&file));
-                return Err(Error::Locked { path: path.to_owned(), holder });
-            }
-            Err(TryLockError::Error(source)) => {
-                return Err(Error::Write { path: path.to_owned(), source });
-            }
-        }
+///
+/// The kernel gives it to those who wait in the order in which they came. Asking again and again
+/// instead would keep processors busy and let newcomers overtake.
+pub(in crate::db) fn lock(file: &File, path: &Path, limit: Instant) -> Result<(), Error> {
+    let failed = |source| Error::Write { path: path.to_owned(), source };
+    match file.try_lock() {
+        Ok(()) => return Ok(()),
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
+        Err(TryLockError::WouldBlock) => {}
     }
+    let (tell, told) = mpsc::channel();
+    let waiting = file.try_clone().map_err(failed)?;
+    // When we are no longer there to be told, the lock goes with the thread's end.
+    thread::spawn(move || tell.send(waiting.lock()).unwrap_or_default());
+    if let Ok(locked) = told.recv_timeout(limit.saturating_duration_since(Instant::now())) {
+        return locked.map_err(failed);
+    }
+    let holder = file.metadata().ok().and_then(|file| locks::holder(&file));
+    Err(Error::Locked { path: path.to_owned(), holder })
 }
 
-/// The lock of e-smith's Perl: a file beside the database, locked by `flock` and unlinked after use.
+/// What becomes of the lock file when we let go of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    /// It stays, so that an original that has just opened it, which can be seen nowhere, is kept out too.
+    Stays,
+    /// It goes, as the original's does, when it was us who made it and nobody waits for it: for a
+    /// directory that holds nothing but databases.
+    Goes,
+}
+
+/// The lock of e-smith's Perl: a file beside the database, locked by `flock`.
+///
+/// The original unlinks it after use. Whoever had opened it by then goes on with the lock of a file without
+/// a name, and then writes over what others have acknowledged meanwhile.
 pub(super) struct EsmithLock {
     path: PathBuf,
     file: File,
+    goes: bool,
 }
 
 impl EsmithLock {
-    pub(super) fn take(database: &Path, limit: Instant) -> Result<Self, Error> {
+    pub(super) fn take(
+        database: &Path,
+        limit: Instant,
+        afterwards: Afterwards,
+    ) -> Result<Self, Error> {
         let path = with_suffix(database, "lock");
         loop {
             let failed = |source| Error::Write { path: database.to_owned(), source };
             let mut options = OpenOptions::new();
-            let file = options.append(true).create(true).mode(0o666).open(&path).map_err(failed)?;
+            options.append(true).mode(0o600);
+            // Neither a link to somewhere else nor a FIFO is a lock.
+            options.custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK);
+            let (file, is_made) = match options.clone().create_new(true).open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    (options.create(true).open(&path).map_err(failed)?, false)
+                }
+                made => (made.map_err(failed)?, true),
+            };
+            refuse_others(&file).map_err(failed)?;
             lock(&file, database, limit)?;
-            let lock = Self { path: path.clone(), file };
-            // Who held it before us has unlinked it: the lock of a file without a name
-            // keeps nobody out.
+            let goes = is_made && afterwards == Afterwards::Goes;
+            let lock = Self { path: path.clone(), file, goes };
+            // An original that held it before us has unlinked it: the lock of a file without a
+            // name keeps nobody out.
             if lock.has_name().map_err(failed)? {
                 return Ok(lock);
             }
@@ -76,22 +107,24 @@ impl EsmithLock {
             Err(error) => Err(error),
         }
     }
-
-    /// Whether a process sleeps until we let go.
-    pub(super) fn is_waited_for(&self) -> bool {
-        self.file.metadata().is_ok_and(|held| locks::is_waited_for(&held))
-    }
 }
 
 impl Drop for EsmithLock {
-    /// Unlinks the file while it is locked, unless somebody waits for it.
-    ///
-    /// A waiter would go on with the lock of a file without a name, which the original does not
-    /// notice; it unlinks the file itself when it is done.
     fn drop(&mut self) {
-        if matches!(self.has_name(), Ok(true)) && !self.is_waited_for() {
-            // Nothing is lost when it stays: the next writer takes it and tries again.
+        let is_waited_for = || self.file.metadata().is_ok_and(|held| locks::is_waited_for(&held));
+        if self.goes && matches!(self.has_name(), Ok(true)) && !is_waited_for() {
+            // Nothing is lost when it stays: the next writer takes it.
             fs::remove_file(&self.path).unwrap_or_default();
         }
     }
+}
+
+/// What `file` is, when it is no file of ours to read, write or lock.
+///
+/// A FIFO would be waited for without end, and a device replaced.
+pub(super) fn refuse_others(file: &File) -> io::Result<()> {
+    if file.metadata()?.is_file() {
+        return Ok(());
+    }
+    Err(io::Error::other("it is no regular file"))
 }

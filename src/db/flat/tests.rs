@@ -52,7 +52,7 @@ fn a_written_file_is_sorted_has_the_header_and_leaves_nothing_beside_it() {
     let time: Vec<_> = lines[5].strip_prefix("# updated: ").unwrap().split(' ').collect();
     assert!(time[0].len() == 3 && time.last().unwrap().len() == 4, "{}", lines[5]);
     assert_eq!(lines[5].len(), "# updated: Thu Jan  1 01:00:00 1970".len());
-    assert_eq!(names_in(directory.path()), ["t"]);
+    assert_eq!(names_in(directory.path()), ["t", "t.lock"]);
     let mode = fs::metadata(directory.path().join("t")).unwrap().permissions().mode();
     assert_eq!(mode & 0o007, 0, "others may read it: {mode:o}");
 }
@@ -70,7 +70,7 @@ fn an_unchanged_record_leaves_the_file_alone() {
     assert_eq!(store.commit(&name("t"), &same).unwrap(), Committed::Unchanged);
     assert_eq!(fs::metadata(&path).unwrap().ino(), before);
     assert_eq!(fs::read_to_string(&path).unwrap(), "# mine\nk=t|a|1\n");
-    assert_eq!(names_in(directory.path()), ["t"]);
+    assert_eq!(names_in(directory.path()), ["t", "t.lock"]);
 }
 
 #[test]
@@ -161,25 +161,15 @@ fn what_the_original_writes_under_its_lock_is_not_lost() {
 }
 
 #[test]
-fn a_lock_file_somebody_waits_for_stays_until_he_unlinks_it() {
+fn the_lock_file_stays_for_an_original_that_has_opened_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("t");
-    let lock = EsmithLock::take(&path, Instant::now() + LOCK_LIMIT).unwrap();
-    let waiter = thread::spawn({
-        let file = File::open(with_suffix(&path, "lock")).unwrap();
-        move || file.lock().map(|()| file)
-    });
-    let limit = Instant::now() + LOCK_LIMIT;
-    while !lock.is_waited_for() {
-        assert!(Instant::now() < limit, "the waiter is not seen");
-        thread::yield_now();
-    }
+    let lock = EsmithLock::take(&path, Instant::now() + LOCK_LIMIT, Afterwards::Stays).unwrap();
+    let opened = File::open(with_suffix(&path, "lock")).unwrap();
     drop(lock);
-    let held = waiter.join().unwrap().unwrap();
-    assert!(with_suffix(&path, "lock").exists(), "the waiter holds a lock without a name");
-    drop(held);
-    drop(EsmithLock::take(&path, limit).unwrap());
-    assert_eq!(names_in(directory.path()), [] as [&str; 0]);
+    opened.lock().unwrap();
+    let named = fs::metadata(with_suffix(&path, "lock")).unwrap();
+    assert_eq!(opened.metadata().unwrap().ino(), named.ino(), "its lock keeps nobody out");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use crate::db::{Error, locks};
 
@@ -36,6 +36,8 @@ pub(super) enum Trouble {
     Foreign(String),
     /// What the check after an unclean stop found first.
     Damaged(String),
+    /// The directory cannot be flushed.
+    Disk(io::Error),
 }
 
 impl From<rusqlite::Error> for Trouble {
@@ -47,16 +49,18 @@ impl From<rusqlite::Error> for Trouble {
 impl Trouble {
     /// Whether another way of opening may still succeed.
     pub(super) fn is_denied(&self) -> bool {
-        matches!(
+        let is_denied = matches!(
             self.code(),
             Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied)
-        )
+        );
+        // On a full disk there is no room for the index of the log.
+        is_denied || matches!(self, Self::Sqlite(error) if has_no_index(error))
     }
 
     fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Sqlite(error) => error.sqlite_error_code(),
-            Self::Foreign(_) | Self::Damaged(_) => None,
+            Self::Foreign(_) | Self::Damaged(_) | Self::Disk(_) => None,
         }
     }
 
@@ -67,6 +71,7 @@ impl Trouble {
         match (self, code) {
             (Self::Foreign(found), _) => Error::Foreign { path, found },
             (Self::Damaged(found), _) => Error::Damaged { path, found },
+            (Self::Disk(source), _) => Error::Write { path, source },
             (Self::Sqlite(_), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) => {
                 let index = fs::metadata(beside(&path, "-shm")).ok();
                 let holder = index.and_then(|index| locks::holder_of(&index, WRITER));
@@ -82,6 +87,14 @@ impl Trouble {
             (Self::Sqlite(source), _) => Error::Sqlite { path, source },
         }
     }
+}
+
+/// Whether the index of the log could not be made.
+fn has_no_index(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error().map(|error| error.extended_code),
+        Some(ffi::SQLITE_IOERR_SHMOPEN | ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_SHMMAP)
+    )
 }
 
 /// How the file is opened.
@@ -146,8 +159,7 @@ pub(super) fn connect_durably(
         is_ours(&connection)?;
         // What is deleted leaves no bytes behind: secrets, and what a salvage would take for records.
         connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA secure_delete = ON")?;
-        let mode: String =
-            connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        let mode = turn_log_on(&connection, path)?;
         let synchronous: i32 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0))?;
         Ok((connection, mode, synchronous))
     };
@@ -161,6 +173,24 @@ pub(super) fn connect_durably(
          power cut"
     );
     Err(Error::Write { path: path.to_owned(), source: io::Error::other(found) })
+}
+
+/// Turns the write-ahead log on and gives the mode that the file is in then.
+fn turn_log_on(connection: &Connection, path: &Path) -> Result<String, Trouble> {
+    let mode = || connection.query_row("PRAGMA journal_mode", [], |row| row.get(0));
+    let before: String = mode()?;
+    if before == "wal" {
+        return Ok(before);
+    }
+    // To the end: `SQLite` answers first, and writes it down after the answer.
+    let mut turn_on = connection.prepare("PRAGMA journal_mode = WAL")?;
+    let mut rows = turn_on.query([])?;
+    while rows.next()?.is_some() {}
+    // The file was changed by a journal, which `SQLite` has removed without flushing the directory. If
+    // it came back after a power cut, it would undo what was acknowledged meanwhile.
+    let directory = path.parent().unwrap_or(Path::new("."));
+    File::open(directory).and_then(|it| it.sync_all()).map_err(Trouble::Disk)?;
+    Ok(mode()?)
 }
 
 /// Calls `connect` again while `SQLite` answers "busy" without waiting, as it does when two processes
@@ -196,23 +226,49 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Whether the file is there.
+///
+/// # Errors
+///
+/// It is something else than a file, which `SQLite` would only say is an "I/O error"; or a link to
+/// nothing, which is no empty store: the store may be on a disk that is not mounted.
+pub(super) fn is_there(path: &Path) -> Result<bool, Error> {
+    let failed = |source| Error::Read { path: path.to_owned(), source };
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok(true),
+        Ok(_) => Err(failed(io::Error::other("it is no regular file"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(failed(io::Error::other("it is a link to a file that is not there")))
+        }
+        Err(source) => Err(failed(source)),
+    }
+}
+
 /// Makes the empty file, readable by its owner only, and its directory.
 pub(super) fn create(path: &Path) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    if !directory.try_exists()? {
-        if let Some(above) = directory.parent() {
-            fs::create_dir_all(above)?;
-        }
-        match DirBuilder::new().mode(0o700).create(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-    }
+    make_directory(directory, 0o700)?;
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => File::open(directory)?.sync_all(),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Makes `directory` and what is missing above it, each on disk before what lies in it.
+fn make_directory(directory: &Path, mode: u32) -> io::Result<()> {
+    if directory.as_os_str().is_empty() || directory.try_exists()? {
+        return Ok(());
+    }
+    let above = directory.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    make_directory(above, 0o777)?;
+    match DirBuilder::new().mode(mode).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    File::open(above)?.sync_all()
 }
 
 /// The address of a file that does not change while it is read.

@@ -4,6 +4,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests make files as another program would")]
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;

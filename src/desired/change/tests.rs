@@ -179,6 +179,16 @@ fn the_record_that_is_changed_is_to_blame() {
     ");
     let told = spoiled("blog TCPPort|80", "blog TCPPort|80\nwiki TCPPort|80", "wiki");
     assert!(told.starts_with("docker_containers record 'wiki'"), "{told}");
+    // Also when it was there before, with a key that comes first.
+    for (property, value) in [("WebAlias", "w"), ("Address", "10.0.3.9"), ("TCPPort", "80")] {
+        let wiki = format!("wiki PortMapping|none|TCPPort|90|{property}|{value}");
+        let wiki = if property == "TCPPort" { "wiki TCPPort|80".to_owned() } else { wiki };
+        let before = format!("blog TCPPort|90|PortMapping|native\n{wiki}");
+        let after = format!("blog TCPPort|90|PortMapping|native|{property}|{value}\n{wiki}");
+        let told = spoiled(&before, &after, "blog");
+        assert!(told.starts_with("docker_containers record 'blog'"), "{told}");
+        assert_eq!(told.lines().count(), 2, "{told}");
+    }
 }
 
 #[test]
