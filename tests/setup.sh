@@ -89,6 +89,12 @@ needs() {
 	if [ "$list" = test ]; then
 		want apache has apache2 httpd httpd2
 		want c++ has c++
+		want strace has strace
+		want perl has perl
+		want bash has bash
+		want zsh has zsh
+		# Rocky has none.
+		has dnf || want fish has fish
 	fi
 }
 

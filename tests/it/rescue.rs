@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use wharf::db::{Audit, Change, Contents, DbName, Location, Record, Store, open};
 
-use crate::lab::process::{Ran, command, run};
+use crate::lab::process::{Ran, command, find, run};
 
 const PAGE: u64 = 4096;
 
@@ -239,4 +239,62 @@ fn a_flat_file_is_checked_line_by_line() {
     ] {
         assert!(told.contains(fault), "{told}");
     }
+}
+
+/// Up and down between the layouts, killed before each call that writes, and gone on with.
+#[test]
+fn a_step_between_layouts_survives_a_kill_at_every_call() {
+    if !can_run("strace") {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let file = store_file(root.path());
+    wharf(root.path(), &["db", "t", "set", "k", "service", "a", "1"]).succeeded();
+    let records = |root: &Path| wharf(root, &["db", "t", "print", "k"]).succeeded().stdout;
+    let (old, layout_2) = (records(root.path()), std::fs::read(&file).unwrap());
+    wharf(root.path(), &["store", "layout", "1"]).succeeded();
+    let layout_1 = std::fs::read(&file).unwrap();
+
+    let down: &[&str] = &["store", "layout", "1"];
+    let up: &[&str] = &["db", "t", "set", "later", "service"];
+    let mut kills = 0;
+    for (start, args) in [(&layout_2, down), (&layout_1, up), (&layout_2, up)] {
+        for call in ["pwrite64", "fsync", "ftruncate", "unlink"] {
+            for number in 1.. {
+                std::fs::write(&file, start).unwrap();
+                let mut strace = command("strace");
+                let inject = format!("inject={call}:signal=KILL:when={number}");
+                strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &inject, "-e", call]);
+                strace.arg(env!("CARGO_BIN_EXE_wharf")).args(args);
+                strace.env("WHARF_ROOT", root.path()).env_remove("DBPATH");
+                if run(&mut strace, 20).code == 0 {
+                    break;
+                }
+                kills += 1;
+                let place = format!("{args:?} killed at {call} {number}");
+                assert_eq!(records(root.path()), old, "{place}");
+                let layout = wharf(root.path(), &["store", "layout"]).succeeded().stdout;
+                assert!(["1\n", "2\n"].contains(&layout.as_str()), "{place}: {layout}");
+                // Forward, back and forward again.
+                wharf(root.path(), up).succeeded();
+                wharf(root.path(), down).succeeded();
+                wharf(root.path(), &["db", "t", "delete", "later"]).succeeded();
+                assert_eq!(records(root.path()), old, "{place}");
+                assert!(wharf(root.path(), &["store", "check"]).code == 0, "{place}");
+                for end in ["-wal", "-shm"] {
+                    let mut beside = file.clone().into_os_string();
+                    beside.push(end);
+                    assert!(!Path::new(&beside).exists(), "{place}: {end} is left");
+                }
+            }
+        }
+    }
+    assert!(kills > 30, "only {kills} kills");
+}
+
+/// Whether `program` is there; where everything has to be tried, it has to be.
+fn can_run(program: &str) -> bool {
+    let is_there = find(program).is_some();
+    assert!(is_there || std::env::var_os("WHARF_REQUIRE_ENGINE").is_none(), "no {program}");
+    is_there
 }
