@@ -35,6 +35,8 @@ line() { # LABEL VARIABLE ARGUMENT...
 echo "$(nproc) CPUs, $(df --output=fstype "$place" | tail -n 1), $runs runs; milliseconds"
 printf '%-40s %8s %8s %8s\n' '' median least most
 for count in 10 1000 10000; do
+	: >"$place/reads"
+	: >"$place/writes"
 	for store in sqlite esmith; do
 		mkdir -p "$place/$store-$count/db"
 		case $store in
@@ -43,12 +45,18 @@ for count in 10 1000 10000; do
 		esac
 		records "$count" | env "$variable" "$place/db" t setjson -
 		name="$store, $count records:"
-		line "$name getprop" "$variable" t getprop k00007 status
-		line "$name show KEY" "$variable" t show k00007
-		line "$name show" "$variable" t show
-		line "$name setprop, changed" "$variable" t setprop k00007 Note 'turn {}'
-		line "$name setprop, same" "$variable" t setprop k00008 Note 'some words of text'
-	done >"$place/commands"
-	printf 'an empty process\tA=B\t/bin/true\n' >>"$place/commands"
-	"$target/release/examples/turns" "$runs" <"$place/commands"
+		{
+			line "$name getprop" "$variable" t getprop k00007 status
+			line "$name show KEY" "$variable" t show k00007
+			line "$name show" "$variable" t show
+		} >>"$place/reads"
+		{
+			line "$name setprop, changed" "$variable" t setprop k00007 Note 'turn {}'
+			line "$name setprop, same" "$variable" t setprop k00008 Note 'some words of text'
+		} >>"$place/writes"
+	done
+	printf 'an empty process\tA=B\t/bin/true\n' >>"$place/reads"
+	sync -f "$place"
+	"$target/release/examples/turns" "$runs" <"$place/reads"
+	"$target/release/examples/turns" "$runs" <"$place/writes"
 done

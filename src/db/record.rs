@@ -103,10 +103,11 @@ impl Records {
     /// Reads the lines of a flat file: comments and blank lines count for nothing, of two lines with
     /// one key the last counts.
     pub fn parse(file: &[u8]) -> Self {
-        let mut entries = BTreeMap::new();
-        for (key, record) in lines(file) {
-            entries.insert(key.to_owned(), record.map(Record::from_text));
-        }
+        // In one go: of two with one key the last counts here too, and a sorted file needs no search.
+        let entry = |(key, text): (&BStr, Option<&BStr>)| {
+            (key.to_owned(), text.map(Record::from_text))
+        };
+        let entries = lines(file).map(entry).collect();
         Self { entries }
     }
 

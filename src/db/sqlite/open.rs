@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
@@ -211,6 +211,40 @@ fn patiently<T>(limit: Instant, connect: impl Fn() -> Result<T, Trouble>) -> Res
 /// Whether there are changes that are not in the file itself yet.
 pub(super) fn has_log(path: &Path) -> bool {
     fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0)
+}
+
+/// How long nobody must have written: above the grain of the clock of file times, within which two writes
+/// look like one.
+///
+/// Source: the kernel's coarse clock, `ktime_get_coarse_real_ts64`, is that of the timer: 10 ms at most.
+const AT_REST: Duration = Duration::from_millis(30);
+
+/// A file that nobody writes, as far as can be seen, by what a write would change.
+///
+/// When it is the same before and after a look, nobody wrote meanwhile, because the time of a write would
+/// be later than the one that is long past. Then the log and its index need not be opened, which takes longer
+/// than the look itself.
+#[derive(PartialEq, Eq)]
+pub(super) struct Rest {
+    inode: u64,
+    length: u64,
+    written: (i64, i64),
+}
+
+impl Rest {
+    /// `None` when there is a log, or the last write is not long past.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        if has_log(path) {
+            return None;
+        }
+        let file = fs::metadata(path).ok()?;
+        let since = SystemTime::now().duration_since(file.modified().ok()?).ok()?;
+        (since > AT_REST).then(|| Self {
+            inode: file.ino(),
+            length: file.len(),
+            written: (file.mtime(), file.mtime_nsec()),
+        })
+    }
 }
 
 /// Whether the last process that had the file open ended without closing it: a kill, a power cut.
