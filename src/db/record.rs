@@ -104,9 +104,8 @@ impl Records {
     /// one key the last counts.
     pub fn parse(file: &[u8]) -> Self {
         // In one go: of two with one key the last counts here too, and a sorted file needs no search.
-        let entry = |(key, text): (&BStr, Option<&BStr>)| {
-            (key.to_owned(), text.map(Record::from_text))
-        };
+        let entry =
+            |(key, text): (&BStr, Option<&BStr>)| (key.to_owned(), text.map(Record::from_text));
         let entries = lines(file).map(entry).collect();
         Self { entries }
     }
