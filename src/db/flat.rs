@@ -23,7 +23,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bstr::{BStr, ByteSlice};
-use jiff::Zoned;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::history::{self, Edit, Entry};
 use super::{Audit, Change, Committed, Contents, DbName, Error, Record, Records, Store};
@@ -378,10 +379,29 @@ fn give_to_admin(file: &File) {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    let group = nix::unistd::Group::from_name(ADMIN_GROUP).ok().flatten();
-    let group = group.map_or(0, |group| group.gid.as_raw());
+    let group = fs::read("/etc/group").ok().and_then(|groups| number_of(&groups, ADMIN_GROUP));
+    let group = group.unwrap_or(0);
     // The original ignores it too: a file of another owner is better than a change that is lost.
     unix_fs::fchown(file, Some(0), Some(group)).unwrap_or_default();
+}
+
+/// The number of a group in the text of `group(5)`.
+///
+/// The file itself: asking all services of `nsswitch.conf` for a group that there is on an SME Server
+/// only takes longer elsewhere than the whole change.
+fn number_of(groups: &[u8], name: &str) -> Option<u32> {
+    let mut lines = groups.lines().map(|line| line.split_str(":"));
+    let mut fields = lines.find(|fields| fields.clone().next() == Some(name.as_bytes()))?;
+    fields.nth(2)?.to_str().ok()?.parse().ok()
+}
+
+/// The zone of this machine, or that of `TZ`.
+///
+/// Not `TimeZone::system`, which goes through all of the zone directory to find out the zone's name.
+fn zone() -> TimeZone {
+    let local = || TimeZone::tzif("local", &fs::read("/etc/localtime").ok()?).ok();
+    let told = std::env::var_os("TZ").is_some();
+    if told { TimeZone::system() } else { local().unwrap_or(TimeZone::UTC) }
 }
 
 /// The six comment lines at the top of every file.
@@ -394,7 +414,7 @@ fn header() -> String {
          #\n\
          # updated: {}\n",
         // As ctime(3) writes it: `Thu Jan  1 01:00:00 1970`.
-        Zoned::now().strftime("%a %b %e %H:%M:%S %Y")
+        Timestamp::now().to_zoned(zone()).strftime("%a %b %e %H:%M:%S %Y")
     )
 }
 

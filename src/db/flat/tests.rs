@@ -181,3 +181,12 @@ fn lock_files_and_temporary_files_are_no_databases() {
     fs::create_dir(directory.path().join("folder")).unwrap();
     assert_eq!(flat(directory.path()).names().unwrap(), [name("a"), name("t")]);
 }
+
+#[test]
+fn a_group_is_found_in_the_file_of_groups() {
+    let groups = b"root:x:0:\nadministrators:x:7:\nadmin:x:101:alice\nodd\n";
+    assert_eq!(number_of(groups, "admin"), Some(101));
+    assert_eq!(number_of(groups, "root"), Some(0));
+    assert_eq!(number_of(groups, "odd"), None);
+    assert_eq!(number_of(groups, "none"), None);
+}
