@@ -25,7 +25,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bstr::ByteSlice;
 use clap::{Args, Parser, Subcommand};
@@ -54,7 +54,8 @@ pub enum Exit {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        let is_lost = exit == Exit::Done && OUTPUT_IS_LOST.load(Ordering::Relaxed);
+        Self::from(if is_lost { Exit::Failed } else { exit } as u8)
     }
 }
 
@@ -115,6 +116,8 @@ enum Command {
     Undo {
         /// Number of the change, as `wharf history` shows it
         number: String,
+        /// The database, when it is a file of its own (an absolute name)
+        database: Option<String>,
     },
     /// Check, copy, recover or move the store of the records
     #[command(subcommand)]
@@ -221,8 +224,8 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
             let (database, json) = (database.as_deref(), output.json);
             history::history(root, &history::Wanted { database, key, most: number, json })
         }
-        Command::Undo { number } => match history::number(&number) {
-            Some(number) => history::undo(root, number),
+        Command::Undo { number, database } => match history::number(&number) {
+            Some(number) => history::undo(root, number, database.as_deref()),
             None => Exit::Usage,
         },
         Command::Store(command) => store::run(root, &command),
@@ -458,9 +461,19 @@ fn print(text: &str) {
 }
 
 fn print_bytes(text: &[u8]) {
-    // A closed pipe is no fault: whoever read it has seen enough.
-    io::stdout().write_all(text).ok();
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        // A closed pipe is no fault: whoever read it has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain_text_raw(&format!("error: cannot write the answer\n  because: {error}\n"));
+            OUTPUT_IS_LOST.store(true, Ordering::Relaxed);
+        }
+        Ok(()) | Err(_) => {}
+    }
 }
+
+/// Whether an answer did not reach whoever asked: then the command did not do its work.
+static OUTPUT_IS_LOST: AtomicBool = AtomicBool::new(false);
 
 fn print_json(value: &impl serde::Serialize) {
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();

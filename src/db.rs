@@ -137,6 +137,14 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// Some of the databases were changed: flat files cannot be changed together.
+    #[error("{made} was changed, the rest was not")]
+    Partly {
+        /// Names of those that were changed.
+        made: String,
+        /// Why the next one was not.
+        source: Box<Error>,
+    },
     /// `SQLite` refused.
     #[error("cannot use database {}", path.display())]
     Sqlite {
@@ -258,8 +266,8 @@ pub trait Store {
 
     /// Applies all `changes` in their order, durably, and writes them into the history as one entry.
     ///
-    /// Either all are made or none; with e-smith's flat files that holds for each database by itself,
-    /// as a power cut may come between two files. A change that is refused keeps all from being made.
+    /// Either all are made or none, as one entry; with e-smith's flat files that holds for each database
+    /// by itself, as a power cut may come between two files. A change that is refused keeps all from being made.
     ///
     /// # Errors
     ///

@@ -153,8 +153,12 @@ impl Line<'_> {
 
     fn types(&self) -> Option<BTreeSet<BString>> {
         let records = self.store.read(self.database).ok()?;
-        let mut kinds: BTreeSet<BString> =
-            records.iter().map(|(_, record)| record.kind().to_owned()).collect();
+        let mut kinds: BTreeSet<BString> = records
+            .iter()
+            // The type of a scalar record is its value.
+            .filter(|(key, _)| !self.desk.schema.hides(self.database.as_str(), key, None))
+            .map(|(_, record)| record.kind().to_owned())
+            .collect();
         let table = self.desk.schema.of(self.database.as_str());
         let known = table.into_iter().flat_map(|table| &table.types);
         kinds.extend(known.map(|kind| BString::from(kind.kind.as_str())));

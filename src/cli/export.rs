@@ -71,6 +71,8 @@ enum Error {
     Write { path: PathBuf, source: io::Error },
     #[error("there is no database {0}")]
     Missing(DbName),
+    #[error("database {0} is a path, which an import does not write to; db {0} import does")]
+    Path(DbName),
     #[error("{} has no database {name}", path.display())]
     NotInFile { path: PathBuf, name: DbName },
 }
@@ -130,6 +132,9 @@ pub(super) fn import(root: &Path, wanted: &Import) -> Exit {
 fn bring_in(desk: &Desk, wanted: &Import) -> Result<Exit, Error> {
     let given = read(&wanted.file, wanted.only.as_ref())?;
     let only = wanted.only.as_ref().map(DbName::as_str);
+    if let Some(path) = given.keys().find(|name| only.is_none() && name.as_str().starts_with('/')) {
+        return Err(Error::Path(path.clone()));
+    }
     let mut store = db::open(&desk.store_of(only), &desk.audit)?;
     let edits = edits(store.as_ref(), &given, wanted.replace)?;
     if !wanted.no_check && !is_right(desk, store.as_ref(), &edits) {

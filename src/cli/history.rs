@@ -67,10 +67,10 @@ pub(super) fn history(root: &Path, wanted: &Wanted<'_>) -> Exit {
 }
 
 /// Takes change `number` back.
-pub(super) fn undo(root: &Path, number: u64) -> Exit {
+pub(super) fn undo(root: &Path, number: u64, database: Option<&str>) -> Exit {
     let Some(mut desk) = Desk::open(root) else { return Exit::Failed };
     desk.audit.author.command = format!("wharf undo {number}").into();
-    let store = match crate::db::open(&desk.store, &desk.audit) {
+    let store = match crate::db::open(&desk.store_of(database), &desk.audit) {
         Ok(store) => store,
         Err(error) => {
             complain(&error, None);
@@ -78,8 +78,8 @@ pub(super) fn undo(root: &Path, number: u64) -> Exit {
         }
     };
     match take_back(store, number) {
-        Ok(Some(entry)) => {
-            print(&text(&entry, &desk.schema, &TimeZone::system()));
+        Ok(Some(edits)) => {
+            print(&edit::text(&edits, &desk.schema, ""));
             Exit::Done
         }
         Ok(None) => {
@@ -108,14 +108,16 @@ enum NotUndone {
     Store(crate::db::Error),
 }
 
-/// The entry that tells of it; `None` when nothing had to be changed.
-fn take_back(mut store: Box<dyn Store>, number: u64) -> Result<Option<Entry>, NotUndone> {
+/// What became of the records; `None` when nothing had to be changed.
+fn take_back(mut store: Box<dyn Store>, number: u64) -> Result<Option<Vec<Edit>>, NotUndone> {
     let past = store.history().map_err(NotUndone::Store)?;
     let changes = history::undo(&past, number).map_err(NotUndone::Cannot)?;
     if store.commit_all(&changes).map_err(NotUndone::Store)? == Committed::Unchanged {
         return Ok(None);
     }
-    Ok(store.history().map_err(NotUndone::Store)?.pop())
+    let back = |edit: &Edit| Edit { old: edit.new.clone(), new: edit.old.clone(), ..edit.clone() };
+    let entry = past.iter().find(|entry| entry.number == number);
+    Ok(entry.map(|entry| entry.edits.iter().map(back).collect()))
 }
 
 /// An entry as lines for an admin.

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::desk::Desk;
 use super::{Exit, block_on, complain, complain_text_raw};
 use crate::db::defaults::{self, Defaults};
-use crate::db::{DbName, Store};
+use crate::db::{DbName, Error, Store};
 use crate::host::command;
 
 /// Brings every database that has defaults up to date; safe to run at any time.
@@ -62,14 +62,23 @@ fn one(desk: &Desk, store: &mut dyn Store, name: &DbName) -> bool {
     }
 }
 
-fn apply(
-    store: &mut dyn Store,
-    name: &DbName,
-    defaults: &mut Defaults,
-) -> Result<(), crate::db::Error> {
+fn apply(store: &mut dyn Store, name: &DbName, defaults: &mut Defaults) -> Result<(), Error> {
     let changes = defaults.changes(&store.read(name)?);
     let changes: Vec<_> = changes.into_iter().map(|change| (name.clone(), change)).collect();
-    store.commit_all(&changes).map(drop)
+    match store.commit_all(&changes) {
+        // One that cannot be must not keep the others out.
+        Err(Error::Refused { .. }) => {
+            let each = changes.iter().map(|(name, change)| store.commit(name, change));
+            let refused: Vec<_> = each.filter_map(Result::err).collect();
+            let mut refused = refused.into_iter();
+            let last = refused.next_back();
+            for error in refused {
+                complain(&error, None);
+            }
+            last.map_or(Ok(()), Err)
+        }
+        other => other.map(drop),
+    }
 }
 
 /// Runs the programs, all of them also when one fails.

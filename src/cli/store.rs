@@ -150,6 +150,10 @@ fn recover(desk: &Desk, file: &Path) -> Result<Exit, Failure> {
     let hint = "wharf store check names the lines; an editor mends them";
     let damaged = sqlite(desk, hint)?;
     let found = damaged.salvage()?;
+    if found.contents.databases.is_empty() {
+        complain_text("nothing could be had of it; the file is as it was");
+        return Ok(Exit::Failed);
+    }
     let target = Location::Sqlite(file.to_owned());
     transfer::build(&target, &found.contents, &desk.audit, || Ok(found.contents.clone()))?;
     let recovered = Sqlite::open(file, desk.audit.clone())?;
@@ -186,8 +190,11 @@ fn migrate(desk: &Desk, from: &str, to: &str, switch: bool) -> Result<Exit, Fail
         from.path().display(),
     );
     let file = desk.settings.root.at(settings::SYSCONFIG);
+    // A setting that depends on the working directory is none.
+    let place = std::path::absolute(target.path()).map_err(Failure::Setting)?;
+    let to = format!("{}{}", &to[..=to.find(':').unwrap_or(0)], place.display());
     if switch {
-        point_at(&file, to).map_err(Failure::Setting)?;
+        point_at(&file, &to).map_err(Failure::Setting)?;
         let _ = writeln!(text, "{} says WHARF_STORE=\"{to}\" now", file.display());
     } else {
         let _ = writeln!(text, "To use it: WHARF_STORE=\"{to}\" in {}", file.display());

@@ -18,7 +18,8 @@ use bstr::{BStr, BString, ByteSlice};
 
 use super::record::delta::Delta;
 use super::record::whole::compose;
-use super::record::{Properties, Record, encode, separator, trim};
+use super::record::{Properties, Record, encode, is_blank, separator, trim};
+use super::schema::sounds_secret;
 
 /// One change of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +108,10 @@ pub enum Refusal {
         name: BString,
     },
     /// Properties are separated by pipes.
-    #[error("property '{name}': the value '{value}' holds a '|', which would end it there")]
+    #[error(
+        "property '{name}': the value '{}' holds a '|', which would end it there",
+        shown(name, value)
+    )]
     PipeInValue {
         /// The property.
         name: BString,
@@ -128,7 +132,8 @@ pub enum Refusal {
     },
     /// A pipe after a backslash does not separate.
     #[error(
-        "property '{name}': the value '{value}' ends in a backslash, which would join it to the property after it"
+        "property '{name}': the value '{}' ends in a backslash, which would join it to the property after it",
+        shown(name, value)
     )]
     BackslashAfterValue {
         /// The property.
@@ -146,11 +151,13 @@ pub enum Refusal {
         properties: Vec<BString>,
     },
     /// The raw text given as a type does not fit the properties that are there.
-    #[error("the type '{kind}' holds a '|' and would change the properties of the record")]
-    PipeInType {
-        /// The type.
-        kind: BString,
-    },
+    #[error("the type holds a '|' and would change the properties of the record")]
+    PipeInType,
+}
+
+/// The value, or what stands for it when it may be a password.
+fn shown<'a>(name: &BString, value: &'a BString) -> &'a BStr {
+    if sounds_secret(name.as_bstr()) { "***".into() } else { value.as_bstr() }
 }
 
 /// The subject of [`Refusal::ChangedSince`].
@@ -280,11 +287,7 @@ fn retyped(old: &Record, kind: &BString) -> Result<Record, Refusal> {
     let whole = |properties: Properties| -> BTreeMap<BString, BString> {
         properties.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect()
     };
-    if whole(new.raw_properties()) == whole(wanted) {
-        Ok(new)
-    } else {
-        Err(Refusal::PipeInType { kind: kind.clone() })
-    }
+    if whole(new.raw_properties()) == whole(wanted) { Ok(new) } else { Err(Refusal::PipeInType) }
 }
 
 /// Sets one property after the other, sorted by name.
@@ -292,26 +295,37 @@ fn retyped(old: &Record, kind: &BString) -> Result<Record, Refusal> {
 /// Not all at once: the original stores and trims after each, so a value loses its trailing blanks
 /// when it is the last of the record at that moment.
 fn with_properties(record: Record, props: &[(BString, BString)]) -> Result<Record, Refusal> {
+    if props.is_empty() {
+        return Ok(record);
+    }
     let sorted: BTreeMap<_, _> = props.iter().map(|(name, value)| (name, value)).collect();
-    let mut record = record;
+    let mut properties = record.raw_properties();
     for (name, value) in sorted {
         check_property(name, value.as_bstr())?;
-        let mut properties = record.raw_properties();
         properties.insert(encode(name).into_owned(), Some(encode(value).into_owned()));
-        record = compose(record.kind(), &properties)?;
+        trim_last(&mut properties);
     }
-    Ok(record)
+    compose(record.kind(), &properties)
 }
 
 /// Like the original, each name is a rewrite of its own, also when the record does not have it.
 fn without_properties(old: &Record, names: &[BString]) -> Result<Record, Refusal> {
-    let mut record = old.clone();
+    let mut properties = old.raw_properties();
     for name in names {
-        let mut properties = record.raw_properties();
         properties.remove(encode(name).as_ref());
-        record = compose(record.kind(), &properties)?;
+        trim_last(&mut properties);
     }
-    Ok(record)
+    compose(old.kind(), &properties)
+}
+
+/// What a rewrite does to the end of the text.
+fn trim_last(properties: &mut Properties) {
+    if let Some(mut last) = properties.last_entry()
+        && let Some(value) = last.get_mut()
+    {
+        let end = value.len() - value.iter().rev().take_while(|byte| is_blank(**byte)).count();
+        value.truncate(end);
+    }
 }
 
 /// `current` without what changed between `before` and `after`.
@@ -343,17 +357,20 @@ fn reverted(
     compose(kind.as_bstr(), &properties).map(Some)
 }
 
-/// `old` with all of `given` set at once, `type` being the type; and what could not be stored.
+/// `old` with all of `given` set at once, `type` being the type; and which could not be stored, and why.
 pub(super) fn merged(
     old: Option<&Record>,
     given: BTreeMap<BString, BString>,
-) -> (Record, Vec<Refusal>) {
+) -> (Record, Vec<(BString, Refusal)>) {
     let mut record = old.cloned().unwrap_or_else(|| Record::from_text(""));
     let mut refused = Vec::new();
-    for (name, value) in given {
+    // A value that ends in a backslash can only be the last: it must not keep the others out.
+    let (last, first): (Vec<_>, Vec<_>) =
+        given.into_iter().partition(|(_, value)| value.ends_with(b"\\"));
+    for (name, value) in first.into_iter().chain(last) {
         let next = if name == "type" {
             if separator(&value, 0).is_some() {
-                Err(Refusal::PipeInType { kind: value })
+                Err(Refusal::PipeInType)
             } else {
                 compose(encode(&value).as_ref(), &record.raw_properties())
             }
@@ -366,7 +383,7 @@ pub(super) fn merged(
         };
         match next {
             Ok(next) => record = next,
-            Err(why) => refused.push(why),
+            Err(why) => refused.push((name, why)),
         }
     }
     (record, refused)

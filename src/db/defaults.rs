@@ -120,7 +120,9 @@ impl Defaults {
                     self.warnings.push(format!("record '{key}' is made without a type"));
                 }
                 let (record, refused) = merged(old, wanted);
-                let refused = refused.iter().map(|why| format!("record '{key}': {why}; left out"));
+                let refused = refused.iter().map(|(name, why)| {
+                    format!("record '{key}', property '{name}' left out: {why}")
+                });
                 self.warnings.extend(refused);
                 if Some(&record) != old {
                     now.insert(key.clone(), record.clone());

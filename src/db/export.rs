@@ -259,7 +259,7 @@ fn meant(written: &str) -> String {
 fn remedy(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::NewlineInKey | Refusal::CommentKey | Refusal::EqualsInKey => "choose another key",
-        Refusal::PipeInName { .. } | Refusal::PipeInType { .. } => "write it without '|'",
+        Refusal::PipeInName { .. } | Refusal::PipeInType => "write it without '|'",
         Refusal::PipeInValue { .. } => {
             "write it without '|', or with a backslash before, which stays"
         }

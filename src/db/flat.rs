@@ -99,14 +99,20 @@ impl Flat {
         changes: &[(DbName, Change)],
     ) -> Result<Committed, Error> {
         let path = self.path(database);
+        self.stay_inside(&path)?;
         let limit = Instant::now() + self.patience;
         let directory = lock_directory(&path, limit)?;
         // Locks that an original unlinked are kept until the end: whoever waits for one of them would
         // go on beside us.
         let mut unlinked = Vec::new();
         let mut made: Option<Vec<Edit>> = None;
+        let mut held: Option<EsmithLock> = None;
         loop {
-            let lock = EsmithLock::take(&path, limit, self.absolute.afterwards())?;
+            let lock = match held.take() {
+                Some(lock) => lock,
+                None => EsmithLock::take(&path, limit, self.absolute.afterwards())?,
+            };
+            lock.wait_for_others(limit);
             let old = content(&path)?;
             let mut records = Records::parse(old.as_deref().unwrap_or_default());
             let stands = |edit: &Edit| records.at(edit.key.as_bstr()) == edit.new.as_ref();
@@ -148,8 +154,30 @@ impl Flat {
                     return Err(Error::Write { path, source });
                 }
             }
-            unlinked.push(lock);
+            if Instant::now() > limit {
+                return Err(Error::Locked { path, holder: None });
+            }
+            match lock.has_name() {
+                Ok(true) => held = Some(lock),
+                Ok(false) | Err(_) => unlinked.push(lock),
+            }
         }
+    }
+
+    /// Refuses a name that a link in one of its directories leads out of the store with.
+    fn stay_inside(&self, path: &Path) -> Result<(), Error> {
+        let Ok(below) = path.strip_prefix(&self.directory) else { return Ok(()) };
+        if below.parent().is_none_or(|above| above.as_os_str().is_empty()) {
+            return Ok(());
+        }
+        let real = |path: &Path| {
+            fs::canonicalize(path).map_err(|source| Error::Write { path: path.to_owned(), source })
+        };
+        if real(path.parent().unwrap_or(path))?.starts_with(real(&self.directory)?) {
+            return Ok(());
+        }
+        let source = io::Error::other("a link leads out of the directory of the store");
+        Err(Error::Write { path: path.to_owned(), source })
     }
 
     fn journal(&self) -> Result<Journal, Error> {
@@ -195,13 +223,18 @@ impl Store for Flat {
         for (database, change) in changes {
             by_database.entry(database).or_default().push((database.clone(), change.clone()));
         }
-        let mut committed = Committed::Unchanged;
+        let mut made = Vec::new();
         for (database, changes) in by_database {
-            if self.commit_to(database, &changes)? == Committed::Changed {
-                committed = Committed::Changed;
+            match self.commit_to(database, &changes) {
+                Ok(Committed::Changed) => made.push(database.to_string()),
+                Ok(Committed::Unchanged) => {}
+                Err(error) if made.is_empty() => return Err(error),
+                Err(error) => {
+                    return Err(Error::Partly { made: made.join(", "), source: Box::new(error) });
+                }
             }
         }
-        Ok(committed)
+        Ok(if made.is_empty() { Committed::Unchanged } else { Committed::Changed })
     }
 
     fn create(&mut self, database: &DbName) -> Result<Committed, Error> {
@@ -228,6 +261,9 @@ impl Store for Flat {
         for (database, records) in &contents.databases {
             let path = self.path(database);
             let failed = |source| Error::Write { path: path.clone(), source };
+            if let Some(above) = path.parent() {
+                fs::create_dir_all(above).map_err(failed)?;
+            }
             let directory = lock_directory(&path, limit)?;
             loop {
                 let lock = EsmithLock::take(&path, limit, self.absolute.afterwards())?;
@@ -252,33 +288,55 @@ impl Store for Flat {
     }
 
     fn names(&self) -> Result<Vec<DbName>, Error> {
-        let path = &self.directory;
-        let failed = |source| Error::Read { path: path.clone(), source };
-        let entries = match fs::read_dir(path) {
-            Ok(entries) => entries,
-            Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(failed(source)),
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name();
-            if let Some(name) = name.to_str().filter(|name| !is_passing(name))
-                && let Ok(name) = DbName::try_from(name)
-                && entry.path().is_file()
-            {
-                names.push(name);
-            }
-        }
-        names.sort();
-        Ok(names)
+        Ok(self.found()?.0)
     }
 }
 
-/// Whether a file name is that of a hidden file or of a writer's `NAME.PID`.
-fn is_passing(name: &str) -> bool {
-    let ends_in_number = name.rsplit_once('.').is_some_and(|(_, end)| end.parse::<u32>().is_ok());
-    name.starts_with('.') || ends_in_number
+impl Flat {
+    /// The databases, those in directories below included, and what else there is, in words.
+    ///
+    /// # Errors
+    ///
+    /// A directory cannot be read.
+    pub fn found(&self) -> Result<(Vec<DbName>, Vec<String>), Error> {
+        let (mut names, mut others) = (Vec::new(), Vec::new());
+        let mut todo = vec![PathBuf::new()];
+        while let Some(below) = todo.pop() {
+            let path = self.directory.join(&below);
+            let failed = |source| Error::Read { path: path.clone(), source };
+            let entries = match fs::read_dir(&path) {
+                Ok(entries) => entries,
+                Err(source) if source.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(failed(source)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(failed)?;
+                let place = below.join(entry.file_name());
+                let kind = entry.file_type().map_err(failed)?;
+                if kind.is_dir() {
+                    todo.push(place);
+                } else if !is_passing(&entry.path()) {
+                    match place.to_str().map(DbName::try_from) {
+                        Some(Ok(name)) if entry.path().is_file() => names.push(name),
+                        Some(_) | None => others.push(place.display().to_string()),
+                    }
+                }
+            }
+        }
+        names.sort();
+        Ok((names, others))
+    }
+}
+
+/// Whether a file is hidden, a lock, or what a running original writes as `NAME.PID`.
+fn is_passing(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let is_being_written = || {
+        let process = path.extension().and_then(|end| end.to_str()?.parse::<u32>().ok());
+        let is_running = |process| Path::new(&format!("/proc/{process}")).exists();
+        process.is_some_and(is_running) && path.with_extension("").is_file()
+    };
+    name.starts_with(b".") || name.ends_with(b".lock") || is_being_written()
 }
 
 /// The bytes of a database; `None` when it does not exist.
@@ -293,7 +351,7 @@ fn content(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     // A FIFO is not waited for.
     match options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(path).and_then(read) {
         Ok(content) => Ok(Some(content)),
-        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) if source.kind() == io::ErrorKind::NotFound && !path.is_symlink() => Ok(None),
         Err(source) => Err(Error::Read { path: path.to_owned(), source }),
     }
 }
@@ -336,7 +394,8 @@ fn replace(
             let back = put_back(path, &temporary, old);
             return if back.is_ok() { Err(error) } else { Ok(Replaced::Unsure(error)) };
         }
-        Ok(if lock.has_name()? { Replaced::Done } else { Replaced::Unguarded })
+        let is_guarded = lock.has_name()? && !lock.has_others();
+        Ok(if is_guarded { Replaced::Done } else { Replaced::Unguarded })
     });
     if written.is_err() {
         // What failed is the news; the temporary file may never have been there.

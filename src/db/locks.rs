@@ -6,8 +6,10 @@
 //! device and inode, first and last byte; a line of one who waits has `->` after its number. Asking
 //! this way opens no file, and so cannot lose the locks that this process has itself.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// One line.
 struct Line<'a> {
@@ -37,6 +39,26 @@ fn table() -> String {
 /// Whether a process sleeps until the `flock` on `file` is let go.
 pub(super) fn is_waited_for(file: &Metadata) -> bool {
     lines(&table(), file).any(|line| line.waits)
+}
+
+/// Whether another process has, or waits for, the `flock` on a file that was unlinked from `path`.
+///
+/// Only those that have or want some `flock` are looked at.
+pub(super) fn is_held_unnamed(path: &Path) -> bool {
+    let table = table();
+    let own = std::process::id().to_string();
+    let mut deleted = path.as_os_str().to_owned();
+    deleted.push(" (deleted)");
+    let is_it = |process: &str| {
+        let files = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten();
+        files.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|to| to == deleted))
+    };
+    let processes = table
+        .lines()
+        .filter(|line| line.contains("FLOCK"))
+        .filter_map(|line| line.split_whitespace().filter(|word| *word != "->").nth(4));
+    let others: BTreeSet<&str> = processes.filter(|process| *process != own).collect();
+    others.into_iter().any(is_it)
 }
 
 /// Whether some process has a lock on byte `first` of `file`.

@@ -197,11 +197,15 @@ pub(super) fn separator(text: &[u8], from: usize) -> Option<usize> {
     }
 }
 
+/// ASCII white space, vertical tab included, as Perl's `\s`.
+pub(super) const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
 /// `text` without the blanks around it: those of ASCII, vertical tab included, as Perl's `\s`.
 pub(super) fn trim(text: &BStr) -> &BStr {
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
-    let start = text.iter().position(|byte| !is_blank(byte)).unwrap_or(text.len());
-    let end = text.iter().rposition(|byte| !is_blank(byte)).map_or(start, |last| last + 1);
+    let start = text.iter().position(|byte| !is_blank(*byte)).unwrap_or(text.len());
+    let end = text.iter().rposition(|byte| !is_blank(*byte)).map_or(start, |last| last + 1);
     text[start..end].as_bstr()
 }
 

@@ -138,10 +138,15 @@ impl Schema {
 }
 
 /// Whether people keep passwords under such a name.
-fn sounds_secret(name: &BStr) -> bool {
+pub(super) fn sounds_secret(name: &BStr) -> bool {
     let name = name.to_ascii_lowercase();
     let parts = ["pass", "pwd", "secret", "token", "credential"];
-    parts.iter().any(|part| name.contains_str(part)) || name.ends_with(b"key")
+    let ends = ["key", "pw", "pin"];
+    let words = [&b"auth"[..], b"authorization", b"environment"];
+    parts.iter().any(|part| name.contains_str(part))
+        || ends.iter().any(|end| name.ends_with(end.as_bytes()))
+        || name.starts_with(b"env_")
+        || words.contains(&name.as_slice())
 }
 
 /// The table of `database` in `directory`, when there is one.

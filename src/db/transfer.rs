@@ -9,9 +9,14 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use super::flat::journal::history_of;
+use super::flat::lock::lock_directory;
 use super::{Audit, Contents, DbName, Location, Record, Records};
+
+/// How long a writer of the source is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often it is tried while others change the source.
 const TRIES: usize = 5;
@@ -41,6 +46,12 @@ pub enum Error {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A database would be missing in the copy.
+    #[error("{others} cannot be the name of a database: give it another name first")]
+    LeftOut {
+        /// The files.
+        others: String,
     },
     /// The comparison failed.
     #[error(
@@ -79,6 +90,15 @@ impl Location {
         }
     }
 
+    /// With an absolute path that does not end in a slash.
+    fn whole(&self) -> Result<Self, Error> {
+        let path = self.path();
+        match std::path::absolute(path) {
+            Ok(whole) => Ok(self.at(whole.components().collect())),
+            Err(source) => Err(Error::Place { path: path.to_owned(), source }),
+        }
+    }
+
     fn at(&self, path: PathBuf) -> Self {
         match self {
             Self::Sqlite(_) => Self::Sqlite(path),
@@ -97,7 +117,23 @@ pub fn copy(from: &Location, to: &Location, audit: &Audit) -> Result<Contents, E
     if !from.path().exists() {
         return Err(Error::NoSource { path: from.path().to_owned() });
     }
+    let (from, to) = (&from.whole()?, &to.whole()?);
+    if let Location::Esmith(directory) | Location::EsmithBelow(directory) = from {
+        let (_, others) = super::flat::Flat::new(directory, audit.clone()).found()?;
+        if !others.is_empty() {
+            return Err(Error::LeftOut { others: others.join(", ") });
+        }
+    }
     let source = super::open(from, audit)?;
+    // What another of ours changed between the comparison and the switch would be lost.
+    let inside = match from {
+        Location::Sqlite(file) => file.clone(),
+        Location::Esmith(directory) | Location::EsmithBelow(directory) => directory.join("all"),
+    };
+    // A target in the same directory has this lock itself.
+    let is_beside = to.path().parent() == inside.parent();
+    let lock = || lock_directory(&inside, Instant::now() + PATIENCE);
+    let _still = if is_beside { None } else { Some(lock()?) };
     let mut last = Error::Differs { place: String::new() };
     for _ in 0..TRIES {
         let contents = source.contents()?;
@@ -121,10 +157,15 @@ pub fn build(
     audit: &Audit,
     now: impl FnOnce() -> Result<Contents, Error>,
 ) -> Result<(), Error> {
+    let to = to.whole()?;
     let place = to.path();
     let failed = |source| Error::Place { path: place.to_owned(), source };
     if is_taken(place).map_err(failed)? {
         return Err(Error::TargetExists { path: place.to_owned() });
+    }
+    // It would be taken for the history of the new store.
+    if !matches!(to, Location::Sqlite(_)) && history_of(place).exists() {
+        return Err(Error::TargetExists { path: history_of(place) });
     }
     let part = to.at(with_end(place, ".part"));
     // What a killed try left behind.
@@ -154,6 +195,9 @@ pub fn build(
 
 /// Whether something is there that a rename would lose; an empty directory is not.
 fn is_taken(place: &Path) -> io::Result<bool> {
+    if place.is_symlink() {
+        return Ok(true);
+    }
     match fs::read_dir(place) {
         Ok(mut entries) => Ok(entries.next().is_some()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

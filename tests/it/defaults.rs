@@ -94,7 +94,7 @@ fn a_value_that_would_split_the_record_is_left_out() {
     }
     write(root, "etc/wharf/db/empty/README", "", 0o644);
     let ran = initialize(root).succeeded();
-    ran.complains_of(&["warning: t: record 'k': property 'a'", "holds a '|'", "left out"]);
+    ran.complains_of(&["warning: t: record 'k', property 'a' left out", "holds a '|'"]);
     let expected = "k=service|b|line\nline\n|c|\n";
     assert_eq!(db(root, &["t", "print"]).succeeded().stdout, expected);
     assert_eq!(db(root, &["empty", "keys"]).ended_with(1).stderr, "");

@@ -61,7 +61,8 @@ fn a_change_is_shown_with_its_author_and_taken_back() {
         assert_eq!(place.wharf(&["history", "t", "none"]).succeeded().stdout, "");
 
         let undone = place.wharf(&["undo", "2"]).succeeded().stdout;
-        assert!(undone.contains("wharf undo 2") && undone.contains("- a = 2"), "{undone}");
+        assert!(undone.contains("- a = 2") && undone.contains("+ a = 1"), "{undone}");
+        assert!(place.wharf(&["history"]).succeeded().stdout.contains("wharf undo 2"));
         assert_eq!(place.db("t print").succeeded().stdout, "k=service|a|1\n");
         place.wharf(&["undo", "4"]).succeeded();
         assert_eq!(place.db("t print").succeeded().stdout, "k=service|a|2|b|3\n");
@@ -178,4 +179,43 @@ fn a_journal_cut_off_anywhere_is_read_and_gone_on_with() {
         assert_eq!(after.len(), before + 1, "{length}");
         assert!(after.windows(2).all(|two| two[0]["number"].as_u64() < two[1]["number"].as_u64()));
     }
+}
+
+#[test]
+fn a_number_is_never_given_twice_also_when_a_page_is_turned() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("db");
+    std::fs::create_dir(&directory).unwrap();
+    let place = Place { store: format!("esmith:{}", directory.display()), root };
+    place.db("t set k service a 1").succeeded();
+    place.db("t set victim service").succeeded();
+    // As a kill between the two renames of a turn leaves it.
+    let journal = place.root.path().join(".db.history");
+    std::fs::rename(&journal, place.root.path().join(".db.history.old")).unwrap();
+    place.db("t set oops service").succeeded();
+    let shown = place.wharf(&["history", "-n", "1"]).succeeded().stdout;
+    assert!(shown.trim_start().starts_with("3 "), "{shown}");
+    place.wharf(&["undo", "3"]).succeeded();
+    assert_eq!(place.db("t keys").succeeded().stdout, "k\nvictim\n");
+}
+
+#[test]
+fn a_refusal_shows_no_secret_and_a_lost_answer_is_no_success() {
+    Place::each(|place| {
+        for line in [
+            "q set t u Password hunter2|x",
+            "q set t u Secret_A hunter2\\ Zed 1",
+            "q setjson {\"name\":\"x\",\"type\":\"t\",\"props\":{\"ApiToken\":\"hunter2|\"}}",
+        ] {
+            let refused = place.db(line).ended_with(1).stderr;
+            assert!(!refused.contains("hunter2"), "{refused}");
+        }
+        place.db("q set k service").succeeded();
+        let script = "exec \"$0\" export > /dev/full";
+        let mut shell = command("sh");
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_wharf")]);
+        shell.env("WHARF_ROOT", place.root.path()).env("WHARF_STORE", &place.store);
+        let lost = run(shell.env_remove("DBPATH"), 20).ended_with(1).stderr;
+        assert!(lost.contains("cannot write the answer"), "{lost}");
+    });
 }

@@ -139,6 +139,68 @@ fn a_backup_is_a_store_of_the_same_contents() {
 }
 
 #[test]
+fn a_backup_has_the_name_that_was_given() {
+    let root = tempfile::tempdir().unwrap();
+    filled(root.path());
+    let mut shell = command("sh");
+    shell.args(["-c", "cd \"$WHARF_ROOT\" && exec \"$0\" store backup file:bk"]);
+    shell.arg(env!("CARGO_BIN_EXE_wharf")).env("WHARF_ROOT", root.path());
+    run(shell.env_remove("DBPATH").env_remove("WHARF_STORE"), 20).succeeded();
+    assert!(std::fs::metadata(root.path().join("file:bk")).unwrap().len() > PAGE);
+    assert!(!root.path().join("bk").exists());
+}
+
+/// What no page contradicts is not judged by a history that ended earlier.
+#[test]
+fn a_whole_store_is_recovered_as_it_is() {
+    let root = tempfile::tempdir().unwrap();
+    for line in ["t set k service a 1", "t set back service x 1", "t delete back"] {
+        let words: Vec<_> = ["db"].into_iter().chain(line.split(' ')).collect();
+        wharf(root.path(), &words).succeeded();
+    }
+    let mut store =
+        open(&Location::Sqlite(store_file(root.path())), &Audit { limit: 0, ..Audit::default() })
+            .unwrap();
+    let put = |key: &str, text: &str| {
+        let record = Some(Record::from_text(text));
+        Change::Put { key: key.into(), record }
+    };
+    store.commit(&name("t"), &put("k", "service|a|NEW")).unwrap();
+    store.commit(&name("t"), &put("back", "service|x|2")).unwrap();
+    let target = root.path().join("recovered");
+    let told = wharf(root.path(), &["store", "recover", target.to_str().unwrap()]).succeeded();
+    assert!(told.stdout.contains("record 'k' is not what the history tells"), "{}", told.stdout);
+    let recovered = open(&Location::Sqlite(target), &Audit::default()).unwrap();
+    assert_eq!(recovered.read(&name("t")).unwrap(), store.read(&name("t")).unwrap());
+}
+
+#[test]
+fn a_move_leaves_no_database_out_and_nothing_behind() {
+    let root = tempfile::tempdir().unwrap();
+    let flat = root.path().join("flat");
+    std::fs::create_dir_all(flat.join("sub")).unwrap();
+    for file in ["a", "hosts.4194305", "sub/x"] {
+        std::fs::write(flat.join(file), "k=1\n").unwrap();
+    }
+    let from = format!("esmith:{}", flat.display());
+    let sqlite = format!("sqlite:{}", root.path().join("c.sqlite").display());
+    wharf(root.path(), &["store", "migrate", "--from", &from, "--to", &sqlite]).succeeded();
+    let store = open(&sqlite.parse().unwrap(), &Audit::default()).unwrap();
+    let names = store.names().unwrap();
+    assert_eq!(names, [name("a"), name("hosts.4194305"), name("sub/x")]);
+    let again = format!("esmith:{}/", root.path().join("again").display());
+    wharf(root.path(), &["store", "migrate", "--from", &sqlite, "--to", &again]).succeeded();
+    let there = std::fs::read_to_string(root.path().join("again/sub/x")).unwrap();
+    assert!(there.ends_with("\nk=1\n"), "{there}");
+
+    std::fs::write(flat.join("two\nlines"), "k=1\n").unwrap();
+    let other = format!("sqlite:{}", root.path().join("d.sqlite").display());
+    let args = ["store", "migrate", "--from", &from, "--to", &other];
+    wharf(root.path(), &args).ended_with(1).complains_of(&["lines", "cannot be the name"]);
+    assert!(!root.path().join("d.sqlite").exists());
+}
+
+#[test]
 fn a_whole_store_has_no_faults_and_a_layout() {
     let root = tempfile::tempdir().unwrap();
     assert!(wharf(root.path(), &["store", "check"]).succeeded().stdout.contains("no store yet"));

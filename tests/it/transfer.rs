@@ -182,6 +182,20 @@ fn a_fault_anywhere_keeps_all_from_being_imported() {
 }
 
 #[test]
+fn an_import_writes_no_file_outside() {
+    let place = Place::esmith();
+    let outside = place.root.path().join("evil.cron");
+    let given =
+        format!("wharf-export: 1\ndatabases:\n  {}:\n  - key: k\n    type: x\n", outside.display());
+    let file = place.file(&given);
+    place.wharf(&["import", &file]).ended_with(1).complains_of(&["is a path"]);
+    assert!(!outside.exists());
+    std::os::unix::fs::symlink(place.root.path(), place.root.path().join("home/db/sub")).unwrap();
+    place.db("sub/evil.cron set k t").ended_with(1).complains_of(&["leads out"]);
+    assert!(!outside.exists());
+}
+
+#[test]
 fn no_secret_is_shown_and_no_input_is_too_long() {
     Place::each(|place| {
         place.db("docker_containers set wp service Image nginx Secret_A one").succeeded();

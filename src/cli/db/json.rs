@@ -6,7 +6,7 @@
 //! UTF-8 becomes U+FFFD, as there. Other than there, the members always come in this order, and a member
 //! that means nothing is refused, because what it was meant to set would be lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 
@@ -194,6 +194,8 @@ pub(super) enum Error {
     Json(#[source] serde_json::Error),
     #[error("record '{name}'")]
     Record { name: String, source: Refusal },
+    #[error("record '{name}' is there twice")]
+    Twice { name: String },
     #[error("a record needs a name that is not empty and not '0'")]
     Name,
 }
@@ -206,6 +208,10 @@ pub(super) fn changes(data: &[u8]) -> Result<Vec<Change>, Error> {
     } else {
         vec![serde_json::from_slice(data).map_err(Error::Json)?]
     };
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = given.iter().find(|given| !seen.insert(given.name.trim())) {
+        return Err(Error::Twice { name: twice.name.clone() });
+    }
     given.into_iter().map(change).collect()
 }
 

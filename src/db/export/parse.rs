@@ -197,7 +197,7 @@ fn property(refusal: &Refusal) -> Option<&BString> {
         | Refusal::CommentKey
         | Refusal::EqualsInKey
         | Refusal::BackslashAfterType { .. }
-        | Refusal::PipeInType { .. }
+        | Refusal::PipeInType
         | Refusal::NewlineInText
         | Refusal::ChangedSince { .. } => None,
     }

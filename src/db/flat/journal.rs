@@ -164,6 +164,9 @@ impl Journal {
             let file = options.open(&self.path).map_err(failed)?;
             lock::lock(&file, &self.path, limit)?;
             let held = file.metadata().map_err(failed)?;
+            if held.uid() != nix::unistd::geteuid().as_raw() {
+                return Err(failed(io::Error::other("it belongs to another user")));
+            }
             // Somebody may have turned the page while we waited.
             if fs::metadata(&self.path).is_ok_and(|named| named.ino() == held.ino()) {
                 if held.len() == 0
@@ -194,7 +197,7 @@ impl Journal {
             Read::by_ref(file).take(size).read_to_end(&mut content).map_err(failed)?;
             let Some((start, end, line)) = last_line(&content, from > 0) else {
                 if from == 0 {
-                    return Ok(Tail { end: 0, number: 0 });
+                    return Ok(Tail { end: 0, number: self.number_aside().map_err(failed)? });
                 }
                 size *= 4;
                 continue;
@@ -211,17 +214,40 @@ impl Journal {
     }
 
     /// Puts the file aside and begins another; the count goes on after `number`.
+    ///
+    /// The new one is whole before it has the name. A kill between the two renames leaves none, and then the
+    /// old one tells the number.
     fn turn(&self, number: u64) -> io::Result<File> {
-        fs::rename(&self.path, self.old())?;
+        let new = with_suffix(&self.path, "new");
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         let mut options = OpenOptions::new();
-        let mut file =
-            options.read(true).write(true).create_new(true).mode(0o600).open(&self.path)?;
+        let mut file = options.read(true).write(true).create_new(true).mode(0o600).open(&new)?;
         file.lock()?;
         file.write_all(&line(&Done { done: number })?)?;
+        file.sync_all()?;
+        fs::rename(&self.path, self.old())?;
+        fs::rename(&new, &self.path)?;
         if let Some(directory) = self.path.parent() {
             File::open(directory)?.sync_all()?;
         }
         Ok(file)
+    }
+
+    /// Number of the last entry in the file that was put aside.
+    fn number_aside(&self) -> io::Result<u64> {
+        let content = match fs::read(self.old()) {
+            Ok(content) => content,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        Ok(match last_line(&content, false) {
+            Some((_, _, Line::Done(number))) => number,
+            Some((_, _, Line::Entry(entry))) => entry.number,
+            None => 0,
+        })
     }
 
     fn old(&self) -> PathBuf {

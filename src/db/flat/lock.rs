@@ -8,10 +8,13 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::with_suffix;
 use crate::db::{Error, locks};
+
+/// How long we sleep before we look again for what cannot be waited for.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Keeps our other writers out of the directory of `path` until the file is dropped.
 pub(in crate::db) fn lock_directory(path: &Path, limit: Instant) -> Result<File, Error> {
@@ -96,6 +99,19 @@ impl EsmithLock {
                 return Ok(lock);
             }
         }
+    }
+
+    /// Waits until no original has the lock of a file that another one unlinked under it: it believes
+    /// to be alone.
+    pub(super) fn wait_for_others(&self, limit: Instant) {
+        while locks::is_held_unnamed(&self.path) && Instant::now() < limit {
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// Whether an original believes to be alone.
+    pub(super) fn has_others(&self) -> bool {
+        locks::is_held_unnamed(&self.path)
     }
 
     /// Whether the file we hold is the one a newcomer would open.

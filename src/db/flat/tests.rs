@@ -175,11 +175,16 @@ fn the_lock_file_stays_for_an_original_that_has_opened_it() {
 #[test]
 fn lock_files_and_temporary_files_are_no_databases() {
     let directory = tempfile::tempdir().unwrap();
-    for file in ["t", "a", "t.lock", "t.4711", ".hidden"] {
+    // An original that runs writes under its own number; that of nobody is a database.
+    let running = format!("t.{}", std::process::id());
+    for file in ["t", "a", "t.lock", &running, "t.4194305", ".hidden", "two\nlines"] {
         fs::write(directory.path().join(file), "").unwrap();
     }
     fs::create_dir(directory.path().join("folder")).unwrap();
-    assert_eq!(flat(directory.path()).names().unwrap(), [name("a"), name("t")]);
+    fs::write(directory.path().join("folder/b"), "").unwrap();
+    let (names, others) = flat(directory.path()).found().unwrap();
+    assert_eq!(names, [name("a"), name("folder/b"), name("t"), name("t.4194305")]);
+    assert_eq!(others, ["two\nlines"]);
 }
 
 #[test]

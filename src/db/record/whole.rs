@@ -27,7 +27,7 @@ impl Record {
         properties: &BTreeMap<BString, Value>,
     ) -> Result<Self, Refusal> {
         if separator(kind, 0).is_some() {
-            return Err(Refusal::PipeInType { kind: kind.to_owned() });
+            return Err(Refusal::PipeInType);
         }
         let mut stored = Vec::with_capacity(properties.len());
         for (name, value) in properties {

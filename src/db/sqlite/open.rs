@@ -84,6 +84,9 @@ impl Trouble {
             (Self::Sqlite(error), Some(ErrorCode::DatabaseCorrupt)) => {
                 Error::Damaged { path, found: error.to_string() }
             }
+            (Self::Sqlite(_), Some(ErrorCode::DiskFull)) => {
+                Error::Write { path, source: io::ErrorKind::StorageFull.into() }
+            }
             (Self::Sqlite(source), _) => Error::Sqlite { path, source },
         }
     }
@@ -281,7 +284,8 @@ pub(super) fn is_there(path: &Path) -> Result<bool, Error> {
 
 /// Makes the empty file, readable by its owner only, and its directory.
 pub(super) fn create(path: &Path) -> io::Result<()> {
-    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let above = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let directory = if above.as_os_str().is_empty() { Path::new(".") } else { above };
     make_directory(directory, 0o700)?;
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => File::open(directory)?.sync_all(),

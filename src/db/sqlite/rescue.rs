@@ -24,6 +24,7 @@ impl Sqlite {
     pub fn check(&self) -> Result<Vec<String>, Error> {
         let found = connect(&self.path, Way::Writing, self.patience)
             .or_else(|_| connect(&self.path, Way::Reading, self.patience))
+            .or_else(|_| connect(&self.path, Way::AtRest, self.patience))
             .and_then(|connection| {
                 if let Origin::Other(found) = origin(&connection)? {
                     return Err(Trouble::Foreign(found));
@@ -45,6 +46,11 @@ impl Sqlite {
     /// The file cannot be read, or the copy not be written; then there is none.
     pub fn back_up(&self, target: &Path) -> Result<(), Error> {
         let failed = |source| Error::Write { path: target.to_owned(), source };
+        // Absolute: SQLite takes a name that begins with `file:` for an address.
+        let whole = std::path::absolute(target).map_err(failed)?;
+        let name = whole.to_str().ok_or_else(|| {
+            failed(io::Error::new(io::ErrorKind::InvalidInput, "the name has to be UTF-8"))
+        })?;
         // Made before SQLite does, for its mode; an empty file is what VACUUM INTO takes too.
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
@@ -54,8 +60,7 @@ impl Sqlite {
                 if let Origin::Other(found) = origin(&connection)? {
                     return Err(Trouble::Foreign(found));
                 }
-                let name = target.to_string_lossy();
-                Ok(connection.execute("VACUUM INTO ?1", [name.as_ref()]).map(drop)?)
+                Ok(connection.execute("VACUUM INTO ?1", [name]).map(drop)?)
             })
             .map_err(|trouble| trouble.about(&self.path))
             .and_then(|()| file.sync_all().and_then(|()| sync_directory(target)).map_err(failed));

@@ -222,6 +222,10 @@ impl<'a> Pages<'a> {
             next = whole(page, 0);
             let missing = cell.length - payload.len();
             let part = page.get(4..self.usable.min(page.len()))?;
+            // A page that holds nothing and leads to itself would have no end.
+            if part.is_empty() {
+                return None;
+            }
             payload.extend_from_slice(&part[..part.len().min(missing)]);
         }
         Some(payload)
@@ -388,15 +392,23 @@ impl Rows {
         for (place, texts) in std::mem::take(&mut self.texts) {
             let (database, key) = &place;
             let about = format!("{database} record '{key}'");
-            let text = match (last.remove(&place), texts.as_slice()) {
-                (Some(Some(record)), _) => record,
-                (Some(None), _) => continue,
-                (None, [one]) => Record::from_text(one.clone()),
-                (None, several) => {
-                    doubts.push(format!("{about} was found with {} texts", several.len()));
-                    Record::from_text(several.last().cloned().unwrap_or_default())
-                }
+            let told = last.remove(&place);
+            let is_told = |text: &BString| {
+                told.as_ref().is_some_and(|told| {
+                    told.as_ref().is_some_and(|record| record.text() == text.as_bstr())
+                })
             };
+            // What stands on a page counts; of several texts, the one that the history tells of.
+            let text = match texts.iter().find(|text| is_told(text)).or(texts.last()) {
+                Some(text) => text.clone(),
+                None => continue,
+            };
+            if told.is_some() && !is_told(&text) {
+                doubts.push(format!("{about} is not what the history tells"));
+            } else if texts.len() > 1 {
+                doubts.push(format!("{about} was found with {} texts", texts.len()));
+            }
+            let text = Record::from_text(text);
             databases.entry(database.clone()).or_default().insert(key.clone(), text);
         }
         // Not found as records at all, but the history has their text.
