@@ -352,6 +352,10 @@ fn content(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(path).and_then(read) {
         Ok(content) => Ok(Some(content)),
         Err(source) if source.kind() == io::ErrorKind::NotFound && !path.is_symlink() => Ok(None),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => {
+            let source = io::Error::other("it is a link to a file that is not there");
+            Err(Error::Read { path: path.to_owned(), source })
+        }
         Err(source) => Err(Error::Read { path: path.to_owned(), source }),
     }
 }

@@ -85,7 +85,7 @@ impl Trouble {
                 Error::Damaged { path, found: error.to_string() }
             }
             (Self::Sqlite(_), Some(ErrorCode::DiskFull)) => {
-                Error::Write { path, source: io::ErrorKind::StorageFull.into() }
+                Error::Write { path, source: nix::errno::Errno::ENOSPC.into() }
             }
             (Self::Sqlite(source), _) => Error::Sqlite { path, source },
         }

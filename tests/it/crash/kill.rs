@@ -72,17 +72,23 @@ fn kill_at_every_call(kind: Kind, before: &[&[&str]], change: &[&str]) -> (Vec<S
     site.db(LATER).succeeded();
     let in_the_end = Tree::of(&site.state());
 
-    let mut faults = Vec::new();
+    let (mut faults, mut missed) = (Vec::new(), 0);
     for (_, (name, number)) in &points {
         start.restore(&site.state());
         let inject = format!("{name}:signal=KILL:when={number}");
         let killed = Trace::of(&site, change, &[name], Some(&inject));
+        // Looking at the locks of other processes takes more or fewer calls from run to run.
+        if killed.ran.code == 0 {
+            missed += 1;
+            continue;
+        }
         assert_eq!(killed.ran.code, 137, "not killed at {inject}: {killed:?}");
         if let Err(fault) = is_whole(&site, &[&old, &new], &in_the_end) {
             faults.push(format!("{kind:?}, {change:?}, killed at {name} {number}: {fault}"));
         }
     }
-    (faults, points.len())
+    assert!(missed * 5 <= points.len(), "{missed} of {} kills came too late", points.len());
+    (faults, points.len() - missed)
 }
 
 /// Whether `db` is killed at this point in a short run: of the calls that only take and give locks and
