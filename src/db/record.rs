@@ -68,12 +68,17 @@ impl Record {
 
     /// Every property with its value, sorted by name; a dangling name has an empty value.
     pub fn properties(&self) -> impl Iterator<Item = (Cow<'_, BStr>, Cow<'_, BStr>)> {
-        let mut sorted = BTreeMap::new();
+        let mut all = Vec::new();
         let mut pieces = fields(self.text()).skip(1);
         while let Some(name) = pieces.next() {
-            sorted.insert(decode(name), decode(pieces.next().unwrap_or_default()));
+            all.push((decode(name), decode(pieces.next().unwrap_or_default())));
         }
-        sorted.into_iter()
+        // A record that was rewritten once is sorted and has nothing twice.
+        if !all.windows(2).all(|two| two[0].0 < two[1].0) {
+            let sorted: BTreeMap<_, _> = all.into_iter().collect();
+            all = sorted.into_iter().collect();
+        }
+        all.into_iter()
     }
 
     /// The name at the end that has no value.
@@ -97,6 +102,12 @@ impl Record {
 pub struct Records {
     /// `None`: a line without `=`. It is listed and is no record.
     entries: BTreeMap<BString, Option<Record>>,
+}
+
+impl FromIterator<(BString, Record)> for Records {
+    fn from_iter<I: IntoIterator<Item = (BString, Record)>>(records: I) -> Self {
+        Self { entries: records.into_iter().map(|(key, record)| (key, Some(record))).collect() }
+    }
 }
 
 impl Records {

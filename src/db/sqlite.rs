@@ -184,14 +184,10 @@ impl Sqlite {
 impl Store for Sqlite {
     fn read(&self, database: &DbName) -> Result<Records, Error> {
         self.look(|connection, _| {
-            let mut records = Records::default();
             let mut query =
                 connection.prepare("SELECT key, text FROM record WHERE database = ?1")?;
-            let mut rows = query.query([database.as_str()])?;
-            while let Some(row) = rows.next()? {
-                records.insert(bytes(row, 0)?, Record::from_text(bytes(row, 1)?));
-            }
-            Ok(records)
+            let record = |row: &Row<'_>| Ok((bytes(row, 0)?, Record::from_text(bytes(row, 1)?)));
+            query.query_map([database.as_str()], record)?.collect()
         })
     }
 
