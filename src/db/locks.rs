@@ -53,9 +53,18 @@ pub(super) fn is_held_unnamed(path: &Path) -> bool {
         let files = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten();
         files.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|to| to == deleted))
     };
+    // Who has or awaits a lock with a name, as all of ours do, is not one of them.
+    let directory = path.parent().unwrap_or(path);
+    let named: Vec<String> = [path, directory]
+        .into_iter()
+        .filter_map(|path| Some(format!(":{} ", fs::metadata(path).ok()?.ino())))
+        .collect();
+    let is_other = |line: &&str| {
+        line.contains("FLOCK") && !named.iter().any(|inode| line.contains(inode.as_str()))
+    };
     let processes = table
         .lines()
-        .filter(|line| line.contains("FLOCK"))
+        .filter(is_other)
         .filter_map(|line| line.split_whitespace().filter(|word| *word != "->").nth(4));
     let others: BTreeSet<&str> = processes.filter(|process| *process != own).collect();
     others.into_iter().any(is_it)
