@@ -7,7 +7,8 @@
 //! this way opens no file, and so cannot lose the locks that this process has itself.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -32,8 +33,35 @@ fn lines<'a>(table: &'a str, file: &Metadata) -> impl Iterator<Item = Line<'a>> 
     })
 }
 
+/// The whole table.
+///
+/// Between two reads the kernel finds its place again by counting lines (`lib/seq_file`), and so passes over
+/// locks when others before them were let go meanwhile. What does not come in one piece is read again.
 fn table() -> String {
-    fs::read_to_string("/proc/locks").unwrap_or_default()
+    let mut table = Vec::new();
+    for _ in 0..READINGS {
+        if pieces(&mut table).is_ok_and(|pieces| pieces <= 1) {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&table).into_owned()
+}
+
+/// How often a table of several pieces is read.
+const READINGS: u32 = 3;
+
+/// Adds the table to `text`; in how many pieces it came.
+fn pieces(text: &mut Vec<u8>) -> io::Result<usize> {
+    let mut file = File::open("/proc/locks")?;
+    let mut piece = vec![0; 1 << 16];
+    let mut count = 0;
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(count),
+            length => text.extend_from_slice(&piece[..length]),
+        }
+        count += 1;
+    }
 }
 
 /// Whether a process sleeps until the `flock` on `file` is let go.
@@ -106,6 +134,9 @@ fn name(process: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -116,5 +147,29 @@ mod tests {
         let holder = holder(&file.metadata().unwrap()).unwrap();
         let own = std::process::id().to_string();
         assert!(holder.contains(&format!("(process {own})")), "{holder}");
+    }
+
+    #[test]
+    fn a_holder_is_found_while_other_locks_come_and_go() {
+        let file = tempfile::tempfile().unwrap();
+        file.lock().unwrap();
+        let held = file.metadata().unwrap();
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        let others: Vec<File> =
+                            (0..6).map(|_| tempfile::tempfile().unwrap()).collect();
+                        for other in &others {
+                            other.lock().unwrap();
+                        }
+                    }
+                });
+            }
+            let missed = (0..500).filter(|_| holder(&held).is_none()).count();
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(missed, 0);
+        });
     }
 }
