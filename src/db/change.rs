@@ -12,6 +12,7 @@
 //! stored: a `|` in a value, a backslash before a separator, a key with `=` or a leading `#`. Changing
 //! a record that is not there is refused too; the original says nothing and answers 0.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bstr::{BStr, BString, ByteSlice};
@@ -276,6 +277,10 @@ fn replaced(kind: &BString, props: &[(BString, BString)]) -> Result<Record, Refu
     with_properties(bare, props)
 }
 
+fn whole(properties: Properties<'_>) -> BTreeMap<Cow<'_, BStr>, Cow<'_, BStr>> {
+    properties.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect()
+}
+
 fn retyped(old: &Record, kind: &BString) -> Result<Record, Refusal> {
     let kept = old.raw_properties();
     let raw = Record::from_text(encode(kind).into_owned());
@@ -283,10 +288,7 @@ fn retyped(old: &Record, kind: &BString) -> Result<Record, Refusal> {
 
     let mut wanted = kept;
     wanted.extend(raw.raw_properties());
-    // Both sides the same way: a dangling name of the old record is given an empty value.
-    let whole = |properties: Properties| -> BTreeMap<BString, BString> {
-        properties.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect()
-    };
+    // Both sides whole: a dangling name of the old record is given an empty value.
     if whole(new.raw_properties()) == whole(wanted) { Ok(new) } else { Err(Refusal::PipeInType) }
 }
 
@@ -302,7 +304,7 @@ fn with_properties(record: Record, props: &[(BString, BString)]) -> Result<Recor
     let mut properties = record.raw_properties();
     for (name, value) in sorted {
         check_property(name, value.as_bstr())?;
-        properties.insert(encode(name).into_owned(), Some(encode(value).into_owned()));
+        properties.insert(encode(name), Some(encode(value)));
         trim_last(&mut properties);
     }
     compose(record.kind(), &properties)
@@ -319,12 +321,14 @@ fn without_properties(old: &Record, names: &[BString]) -> Result<Record, Refusal
 }
 
 /// What a rewrite does to the end of the text.
-fn trim_last(properties: &mut Properties) {
+fn trim_last(properties: &mut Properties<'_>) {
     if let Some(mut last) = properties.last_entry()
         && let Some(value) = last.get_mut()
     {
         let end = value.len() - value.iter().rev().take_while(|byte| is_blank(**byte)).count();
-        value.truncate(end);
+        if end < value.len() {
+            value.to_mut().truncate(end);
+        }
     }
 }
 
@@ -349,8 +353,8 @@ fn reverted(
     let mut properties = current.raw_properties();
     for (name, (old, _)) in delta.properties {
         match old {
-            Some(value) => properties.insert(name, Some(value)),
-            None => properties.remove(&name),
+            Some(value) => properties.insert(name.into(), Some(value.into())),
+            None => properties.remove(name.as_bstr()),
         };
     }
     let kind = delta.kind.map_or_else(|| current.kind().to_owned(), |(old, _)| old);
@@ -377,7 +381,7 @@ pub(super) fn merged(
         } else {
             check_property(&name, value.as_bstr()).and_then(|()| {
                 let mut properties = record.raw_properties();
-                properties.insert(encode(&name).into_owned(), Some(encode(&value).into_owned()));
+                properties.insert(encode(&name), Some(encode(&value)));
                 compose(record.kind(), &properties)
             })
         };

@@ -3,7 +3,7 @@
 //! Who changed what, and how it is taken back.
 //!
 //! A store writes an [`Entry`] down in the same durable step as the change itself: one for each command,
-//! with the text of every record before and after. It keeps the values as they are, secrets too, where
+//! with the text of every record before and after, or what differs of long ones. It keeps the values as they are, secrets too, where
 //! only root can read them: without them nothing could be taken back. Whoever shows an entry leaves out
 //! what [`Schema::hides`](super::schema::Schema::hides) names.
 //!
@@ -21,6 +21,9 @@ use super::{Change, DbName, Error, Record};
 
 /// Bytes of history that are kept unless a setting says otherwise.
 pub const DEFAULT_LIMIT: u64 = 16 << 20;
+
+/// Bytes of a record's text from which on only what differs is kept.
+const LONG: usize = 4096;
 
 /// Who asks for a change, and by which command.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,10 +67,10 @@ pub struct Edit {
     /// The record's key.
     #[serde(with = "text")]
     pub key: BString,
-    /// The record before; `None`: it was not there.
+    /// The record before, or of a long one the properties that differ; `None`: it was not there.
     #[serde(with = "optional_record")]
     pub old: Option<Record>,
-    /// The record after; `None`: it is not there any more.
+    /// The record after, likewise; `None`: it is not there any more.
     #[serde(with = "optional_record")]
     pub new: Option<Record>,
 }
@@ -87,6 +90,35 @@ impl Edit {
         match (self.delta(), other.delta()) {
             (Some(one), Some(two)) => !one.overlap(&two).is_empty(),
             (None, _) | (_, None) => true,
+        }
+    }
+
+    /// What the history keeps of it: of two long records only the properties that differ, or else a few
+    /// changes of one with thousands of properties would push out all that came before.
+    fn kept(self) -> Self {
+        let is_long = |record: &Option<Record>| {
+            record.as_ref().is_some_and(|record| record.text().len() > LONG)
+        };
+        if !is_long(&self.old) && !is_long(&self.new) {
+            return self;
+        }
+        let short = self.delta().and_then(|delta| {
+            let differing = |record: &Option<Record>| record.as_ref()?.only(&delta);
+            Some((differing(&self.old)?, differing(&self.new)?))
+        });
+        match short {
+            Some((old, new)) => Self { old: Some(old), new: Some(new), ..self },
+            None => self,
+        }
+    }
+
+    /// Whether `current`, what the record is now, is no longer what it was before in what differs.
+    pub(super) fn shows_in(&self, current: Option<&Record>) -> bool {
+        match (self.delta(), &self.old, current) {
+            (Some(delta), Some(old), Some(current)) => {
+                !Delta::between(old, current).overlap(&delta).is_empty()
+            }
+            _ => current != self.old.as_ref(),
         }
     }
 
@@ -113,6 +145,7 @@ impl Entry {
     /// The entry of a command at the moment `now`, kept to the microsecond.
     pub(super) fn new(number: u64, now: Timestamp, author: Author, edits: Vec<Edit>) -> Self {
         let at = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
+        let edits = edits.into_iter().map(Edit::kept).collect();
         Self { number, at, author, edits }
     }
 

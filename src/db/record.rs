@@ -17,7 +17,7 @@ pub mod delta;
 pub(super) mod whole;
 
 /// Properties by name, in stored form. `None`: the dangling name of an odd record.
-pub(super) type Properties = BTreeMap<BString, Option<BString>>;
+pub(super) type Properties<'a> = BTreeMap<Cow<'a, BStr>, Option<Cow<'a, BStr>>>;
 
 /// One record: a type and its properties, in the text form in which it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,13 +87,15 @@ impl Record {
         pieces.last().copied().filter(|_| pieces.len() % 2 == 1)
     }
 
-    pub(super) fn raw_properties(&self) -> Properties {
-        let mut sorted = Properties::new();
+    pub(super) fn raw_properties(&self) -> Properties<'_> {
+        let pairs = self.pairs();
+        pairs.map(|(name, value)| (name.into(), value.map(Cow::Borrowed))).collect()
+    }
+
+    /// Every property in the order of the text, in stored form; a dangling name has no value.
+    fn pairs(&self) -> impl Iterator<Item = (&BStr, Option<&BStr>)> {
         let mut pieces = fields(self.text()).skip(1);
-        while let Some(name) = pieces.next() {
-            sorted.insert(name.to_owned(), pieces.next().map(ToOwned::to_owned));
-        }
-        sorted
+        std::iter::from_fn(move || Some((pieces.next()?, pieces.next())))
     }
 }
 

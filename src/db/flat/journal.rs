@@ -349,7 +349,7 @@ fn was_made(
 ) -> Result<bool, Error> {
     for edit in &entry.edits {
         let key: &BStr = edit.key.as_bstr();
-        if read(&edit.database)?.at(key) != edit.old.as_ref() {
+        if edit.shows_in(read(&edit.database)?.at(key)) {
             return Ok(true);
         }
     }

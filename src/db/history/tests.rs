@@ -105,3 +105,23 @@ fn an_entry_keeps_every_byte_in_json() {
     let line = serde_json::to_string(&all[0]).unwrap();
     assert_eq!(serde_json::from_str::<Entry>(&line).unwrap(), all[0], "{line}");
 }
+
+#[test]
+fn of_a_long_record_only_what_differs_is_kept() {
+    let filler: String = (0..900).fold(String::new(), |all, at| all + &format!("|p{at:03}|x"));
+    let old = format!("t|a|1|b|{}{filler}", "y".repeat(LONG));
+    let (new, later) = (old.replace("|a|1", "|a|2"), old.replace("|a|1", "|a|2|aa|5"));
+    let kept = edit("k", Some(&old), Some(&new)).kept();
+    assert_eq!(kept, edit("k", Some("t|a|1"), Some("t|a|2")));
+    assert!(!kept.shows_in(Some(&Record::from_text(old.as_str()))));
+    assert!(kept.shows_in(Some(&Record::from_text(new.as_str()))));
+    assert!(kept.shows_in(None));
+    let all = history(vec![kept]);
+    assert_eq!(undone(&all, 1, Some(&later)).unwrap().unwrap(), old.replace("|a|1", "|a|1|aa|5"));
+    assert_eq!(undone(&all, 1, Some(&new)).unwrap().unwrap(), old);
+
+    // Without it nothing could bring it back, or tell that it was only written in another way.
+    for whole in [edit("k", Some(&old), None), edit("k", Some(&old), Some(&format!("{old}|a|1")))] {
+        assert_eq!(whole.clone().kept(), whole);
+    }
+}

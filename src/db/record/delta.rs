@@ -2,11 +2,12 @@
 
 //! What two records do not have in common, property by property, in stored form.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bstr::{BStr, BString};
 
-use super::{Properties, Record};
+use super::Record;
+use super::whole::compose;
 
 /// The value of a property on either side; `None` where the record does not have it.
 pub type Sides = (Option<BString>, Option<BString>);
@@ -25,14 +26,32 @@ impl Delta {
     /// in doubled ones or in a dangling name have no difference.
     pub fn between(old: &Record, new: &Record) -> Self {
         let (before, after) = (whole(old), whole(new));
-        let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-        let sides = names
-            .into_iter()
-            .map(|name| (name.clone(), (before.get(name).cloned(), after.get(name).cloned())));
+        let (mut before, mut after) = (before.iter().peekable(), after.iter().peekable());
+        let mut properties = BTreeMap::new();
+        loop {
+            // The side that is behind goes on, both when they are level.
+            let (next_old, next_new) = match (before.peek(), after.peek()) {
+                (None, None) => break,
+                (Some(_), None) => (before.next(), None),
+                (None, Some(_)) => (None, after.next()),
+                (Some((old, _)), Some((new, _))) => {
+                    (before.next_if(|_| old <= new), after.next_if(|_| new <= old))
+                }
+            };
+            if let (Some((_, old)), Some((_, new))) = (next_old, next_new)
+                && old == new
+            {
+                continue;
+            }
+            if let Some((name, _)) = next_old.or(next_new) {
+                let value = |side: Option<&(&BStr, &BStr)>| side.map(|(_, value)| (*value).into());
+                properties.insert((*name).into(), (value(next_old), value(next_new)));
+            }
+        }
         let kind = (old.kind(), new.kind());
         Self {
             kind: (kind.0 != kind.1).then(|| (kind.0.to_owned(), kind.1.to_owned())),
-            properties: sides.filter(|(_, (old, new))| old != new).collect(),
+            properties,
         }
     }
 
@@ -57,10 +76,26 @@ impl Delta {
     }
 }
 
-/// The properties, a dangling name with an empty value.
-fn whole(record: &Record) -> BTreeMap<BString, BString> {
-    let properties: Properties = record.raw_properties();
-    properties.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect()
+impl Record {
+    /// The record with those of its properties only that `delta` names; `None` when that cannot be
+    /// written.
+    pub(in crate::db) fn only(&self, delta: &Delta) -> Option<Self> {
+        let mut properties = self.raw_properties();
+        properties.retain(|name, _| delta.properties.contains_key(&**name));
+        compose(self.kind(), &properties).ok()
+    }
+}
+
+/// The properties sorted by name, a dangling name with an empty value; of two with one name the last counts.
+fn whole(record: &Record) -> Vec<(&BStr, &BStr)> {
+    let mut all: Vec<_> =
+        record.pairs().map(|(name, value)| (name, value.unwrap_or_default())).collect();
+    // A record that was rewritten once is sorted and has nothing twice.
+    if !all.is_sorted_by(|(one, _), (two, _)| one < two) {
+        let sorted: BTreeMap<_, _> = all.into_iter().collect();
+        all = sorted.into_iter().collect();
+    }
+    all
 }
 
 /// A stored value as it is meant: with real newlines.

@@ -66,7 +66,7 @@ impl Records {
 }
 
 /// The record of these parts, blanks around the whole text trimmed.
-pub(in crate::db) fn compose(kind: &BStr, properties: &Properties) -> Result<Record, Refusal> {
+pub(in crate::db) fn compose(kind: &BStr, properties: &Properties<'_>) -> Result<Record, Refusal> {
     let properties: Vec<(&BStr, &BStr)> = properties
         .iter()
         .map(|(name, value)| (name.as_bstr(), value.as_ref().map(|value| value.as_bstr())))
