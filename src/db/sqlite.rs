@@ -23,15 +23,18 @@ use bstr::{BStr, BString};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
-use super::flat::lock::lock_directory;
+use super::flat::lock::{directory_of, lock};
 use super::history::{self, Author, Edit, Entry};
 use super::record::trim;
 use super::{Audit, Change, Committed, Contents, DbName, Error, Record, Records, Store};
 use layout::{Layout, Origin, bring, origin};
-use open::{Rest, Trouble, Way, connect, connect_durably, create, has_log, is_there};
+use open::{Rest, Trouble, Way, connect, connect_durably, create, has_log, is_there, named};
 
 /// How long we wait for another writer.
 const BUSY_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long one who has to wait anyway waits for a connection.
+const EARLY: Duration = Duration::from_millis(50);
 
 /// First version without the fault that can damage a WAL database two processes use.
 ///
@@ -111,8 +114,24 @@ impl Sqlite {
     ) -> Result<T, Error> {
         let explain = |error: rusqlite::Error| Trouble::from(error).about(&self.path);
         // `SQLite` lets whoever has waited long ask less often than newcomers, until he gives up.
-        let _turn = lock_directory(&self.path, Instant::now() + self.patience)?;
-        let mut connection = self.connect()?;
+        let turn = directory_of(&self.path)?;
+        let mut early = None;
+        if turn.try_lock().is_err() {
+            // Who waits has the file open already: the one before then leaves the log as it is, instead
+            // of writing all of it into the file and syncing that too, for each of us.
+            let file = named(&self.path);
+            early = self.connect(EARLY).ok();
+            lock(&turn, &self.path, Instant::now() + self.patience)?;
+            // Somebody may have put another file in its place while we waited.
+            early = early.filter(|_| named(&self.path) == file);
+        }
+        let mut connection = match early {
+            Some(connection) => {
+                connection.busy_timeout(self.patience).map_err(explain)?;
+                connection
+            }
+            None => self.connect(self.patience)?,
+        };
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(explain)?;
@@ -128,8 +147,8 @@ impl Sqlite {
         Ok(answer)
     }
 
-    fn connect(&self) -> Result<Connection, Error> {
-        connect_durably(&self.path, self.patience, |connection| {
+    fn connect(&self, patience: Duration) -> Result<Connection, Error> {
+        connect_durably(&self.path, patience, |connection| {
             match origin(&*connection.unchecked_transaction()?)? {
                 Origin::Other(found) => Err(Trouble::Foreign(found)),
                 Origin::Ours(_) | Origin::Blank => Ok(()),

@@ -18,14 +18,19 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// Keeps our other writers out of the directory of `path` until the file is dropped.
 pub(in crate::db) fn lock_directory(path: &Path, limit: Instant) -> Result<File, Error> {
+    let file = directory_of(path)?;
+    lock(&file, path, limit)?;
+    Ok(file)
+}
+
+/// The open directory of `path`, not locked yet.
+pub(in crate::db) fn directory_of(path: &Path) -> Result<File, Error> {
     let failed = |source| Error::Write { path: path.to_owned(), source };
     let directory = match path.parent() {
         Some(directory) if directory != Path::new("") => directory,
         Some(_) | None => Path::new("."),
     };
-    let file = File::open(directory).map_err(failed)?;
-    lock(&file, path, limit)?;
-    Ok(file)
+    File::open(directory).map_err(failed)
 }
 
 /// Waits for the lock on `file`, which stands for the database at `path`.

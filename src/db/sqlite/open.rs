@@ -256,6 +256,11 @@ fn was_left_unclean(path: &Path) -> bool {
     has_log(path) && !fs::metadata(beside(path, "-shm")).is_ok_and(in_use)
 }
 
+/// Device and inode of the file that has this name now.
+pub(super) fn named(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
 /// A file that `SQLite` keeps beside the database.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.to_owned().into_os_string();

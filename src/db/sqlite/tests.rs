@@ -42,7 +42,7 @@ fn a_connection_that_writes_is_durable() {
     let root = tempfile::tempdir().unwrap();
     let mut store = open_store(&root.path().join("c")).unwrap();
     store.commit(&name(), &set("k", "1")).unwrap();
-    let connection = store.connect().unwrap();
+    let connection = store.connect(EARLY).unwrap();
     let pragma = |name: &str| -> String {
         connection
             .query_row(&format!("SELECT CAST({name} AS TEXT) FROM pragma_{name}"), [], |row| {
@@ -112,4 +112,30 @@ fn a_file_at_rest_is_read_also_when_its_name_needs_an_escape() {
     store.commit(&name(), &set("k", "1")).unwrap();
     let text = store.look_by(Way::AtRest, |connection, _| stored(connection, &name(), "k".into()));
     assert_eq!(text.unwrap().unwrap().text(), "1");
+}
+
+#[test]
+fn a_writer_that_waited_while_the_file_was_replaced_writes_to_the_new_one() {
+    let root = tempfile::tempdir().unwrap();
+    let (path, other) = (root.path().join("c"), root.path().join("other"));
+    for path in [&path, &other] {
+        open_store(path).unwrap().commit(&name(), &set("k", "1")).unwrap();
+    }
+    let turn = directory_of(&path).unwrap();
+    turn.lock().unwrap();
+    let has_open = || {
+        let files = fs::read_dir("/proc/self/fd").unwrap().flatten();
+        files.filter_map(|file| fs::read_link(file.path()).ok()).any(|to| to == path)
+    };
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| open_store(&path).unwrap().commit(&name(), &set("k", "2")));
+        while !has_open() {
+            std::thread::yield_now();
+        }
+        fs::rename(&other, &path).unwrap();
+        turn.unlock().unwrap();
+        assert_eq!(writer.join().unwrap().unwrap(), Committed::Changed);
+    });
+    let records = open_store(&path).unwrap().read(&name()).unwrap();
+    assert_eq!(records.get("k").unwrap().text(), "2");
 }
