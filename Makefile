@@ -55,3 +55,4 @@ bench: ## Measure wharf beside the plain engine calls for the same work (N="1 20
 bench-db: ## Measure db on both stores beside the cost of an empty process (RUNS=41)
 	@tests/setup.sh bench
 	@CARGO="$(CARGO)" benches/db.sh $(RUNS)
+	@CARGO="$(CARGO)" benches/writers.sh

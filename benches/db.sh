@@ -10,10 +10,10 @@ cd "$(dirname "$0")/.."
 
 runs=${1:-41}
 target=${CARGO_TARGET_DIR:-$PWD/target}
-${CARGO:-cargo} build --release --locked --quiet --bin wharf --example turns
+${CARGO:-cargo} build --release --locked --quiet --bin db --example turns
 place=$(mktemp -d "${BENCH_DIR:-$PWD}/bench-db.XXXXXX")
 trap 'rm -rf "$place"' EXIT
-ln -s "$target/release/wharf" "$place/db"
+ln -s "$target/release/db" "$place/db"
 unset DBPATH WHARF_STORE WHARF_ROOT ESMITH_ROOT
 
 records() { # COUNT

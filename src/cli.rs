@@ -2,9 +2,9 @@
 
 //! The command line: one function a subcommand, and the only room that prints.
 //!
-//! e-smith's own tools are reached by the name of the program (`db`, `config`, `signal-event`, links
-//! to this binary) or as subcommands; they keep e-smith's output and statuses. No engine, template or
-//! runtime is touched on the way to `db`.
+//! e-smith's own tools are reached by the name of the program (`db`, `config`, `signal-event`) or as
+//! subcommands; they keep e-smith's output and statuses. No engine, template or runtime is touched on
+//! the way to `db`, which is a program of its own too (`src/bin/db.rs`).
 
 mod author;
 mod check;
@@ -172,14 +172,21 @@ fn given_root() -> OsString {
     std::env::var_os("ESMITH_ROOT").filter(|root| !root.is_empty()).unwrap_or_else(|| "/".into())
 }
 
+/// Runs `db`, or `config` when that is the name of the program, the first of `args`.
+pub fn db_main(args: &[OsString]) -> ExitCode {
+    let called = args.first().and_then(|name| Path::new(name).file_name());
+    let tool = if called == Some("config".as_ref()) { db::Tool::Config } else { db::Tool::Db };
+    let root = std::env::var_os("WHARF_ROOT").unwrap_or_else(given_root);
+    run_db(tool, args.get(1..).unwrap_or_default(), Path::new(&root))
+}
+
 /// Runs the command line `args`, the program's name first.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let called = args.first().map(|name| Path::new(name).file_name().unwrap_or_default());
     let rest = || args.get(1..).unwrap_or_default().to_vec();
     let root = std::env::var_os("WHARF_ROOT").unwrap_or_else(given_root);
     match called.and_then(|name| name.to_str()) {
-        Some("db") => return run_db(db::Tool::Db, &rest(), Path::new(&root)),
-        Some("config") => return run_db(db::Tool::Config, &rest(), Path::new(&root)),
+        Some("db" | "config") => return db_main(&args),
         Some("signal-event") => return signal_event(&rest(), Path::new(&root)).into(),
         Some("initialize-default-databases") => return init::initialize(Path::new(&root)).into(),
         Some("wharfd") => {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The one binary: `wharf`, and by the name it is called by `wharfd`, `db`, `config`, `signal-event`.
+//! `wharf`, and by the name it is called by `wharfd`, `db`, `config`, `signal-event`,
+//! `initialize-default-databases`.
 
 use std::process::ExitCode;
 

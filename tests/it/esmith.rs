@@ -30,7 +30,7 @@ const DIFFERENT: &[(&str, &str)] = &[
 fn the_commands_answer_as_the_original_did() {
     let tools = tempfile::tempdir().unwrap();
     for tool in ["db", "config"] {
-        symlink(env!("CARGO_BIN_EXE_wharf"), tools.path().join(tool)).unwrap();
+        symlink(env!("CARGO_BIN_EXE_db"), tools.path().join(tool)).unwrap();
     }
     let mut seen = 0;
     let mut wrong = Vec::new();

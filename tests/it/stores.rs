@@ -184,7 +184,7 @@ fn processes_that_set_properties_of_one_record_lose_none() {
     const EACH: usize = 5;
     let root = tempfile::tempdir().unwrap();
     let db = root.path().join("db");
-    symlink(env!("CARGO_BIN_EXE_wharf"), &db).unwrap();
+    symlink(env!("CARGO_BIN_EXE_db"), &db).unwrap();
     let directory = root.path().join("data");
     std::fs::create_dir(&directory).unwrap();
 
