@@ -13,7 +13,7 @@ AS_ROOT := $(if $(SUDO),$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" CARGO_TARGET_DIR
 DEMO := $(SUDO) env DOCKER_HOST="$(DOCKER_HOST)" DEMO_ROOT="$(DEMO_ROOT)" \
 	WHARF="$(CARGO_TARGET_DIR)/release/wharf" tests/demo.sh
 
-.PHONY: help build demo demo-clean test check fuzz bench bench-db
+.PHONY: help build demo demo-clean test check fuzz bench bench-db bench-templates
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -51,6 +51,10 @@ bench: ## Measure wharf beside the plain engine calls for the same work (N="1 20
 	@tests/setup.sh bench
 	@$(MAKE) --no-print-directory build
 	@CARGO="$(CARGO)" SUDO="$(SUDO)" benches/apply.sh $(N)
+
+bench-templates: ## Measure expand-template and signal-event beside the cost of an empty process (RUNS=31)
+	@tests/setup.sh bench
+	@CARGO="$(CARGO)" benches/templates.sh $(RUNS)
 
 bench-db: ## Measure db on both stores beside the cost of an empty process (RUNS=41)
 	@tests/setup.sh bench

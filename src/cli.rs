@@ -12,6 +12,7 @@ mod complete;
 pub mod db;
 mod desk;
 mod edit;
+mod expand;
 mod export;
 pub mod hand;
 mod history;
@@ -19,6 +20,7 @@ mod init;
 pub mod serve;
 pub mod show;
 mod store;
+mod template;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -143,6 +145,12 @@ enum Command {
     /// Read or change the database `configuration` (e-smith's `config`)
     #[command(disable_help_flag = true)]
     Config(Rest),
+    /// Try templates with given records
+    #[command(subcommand)]
+    Template(template::Command),
+    /// Make files from their templates (e-smith's `expand-template`)
+    #[command(name = "expand-template", disable_help_flag = true)]
+    ExpandTemplate(Rest),
     /// Signal an event (e-smith's `signal-event`)
     #[command(name = "signal-event")]
     SignalEvent(Rest),
@@ -188,6 +196,9 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     match called.and_then(|name| name.to_str()) {
         Some("db" | "config") => return db_main(&args),
         Some("signal-event") => return signal_event(&rest(), Path::new(&root)).into(),
+        Some("expand-template") => {
+            return expand::expand_template(&rest(), Path::new(&root)).into();
+        }
         Some("initialize-default-databases") => return init::initialize(Path::new(&root)).into(),
         Some("wharfd") => {
             let mut as_subcommand = vec!["wharf".into(), "daemon".into()];
@@ -246,6 +257,8 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
         Command::Daemon => serve::serve(root),
         Command::Db(rest) => return run_db(db::Tool::Db, &rest.arguments, root),
         Command::Config(rest) => return run_db(db::Tool::Config, &rest.arguments, root),
+        Command::Template(command) => template::run(root, &command),
+        Command::ExpandTemplate(rest) => expand::expand_template(&rest.arguments, root),
         Command::SignalEvent(rest) => signal_event(&rest.arguments, root),
     }
     .into()

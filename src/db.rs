@@ -294,12 +294,17 @@ pub trait Store {
     ///
     /// As for [`Store::read`].
     fn contents(&self) -> Result<Contents, Error> {
-        let mut contents = Contents { history: self.history()?, ..Contents::default() };
-        for name in self.names()? {
-            let records = self.read(&name)?;
-            contents.databases.insert(name, records);
-        }
-        Ok(contents)
+        Ok(Contents { history: self.history()?, databases: self.databases()? })
+    }
+
+    /// All records of all databases, of one moment where the store can tell one (flat files: of each
+    /// database by itself).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::read`].
+    fn databases(&self) -> Result<BTreeMap<DbName, Records>, Error> {
+        self.names()?.into_iter().map(|name| Ok((name.clone(), self.read(&name)?))).collect()
     }
 
     /// Puts `contents` into a store that is empty, as they are: nothing of it is a change.

@@ -18,6 +18,7 @@ pub mod network;
 pub mod overrides;
 pub mod ready;
 pub mod sysctl;
+pub mod target;
 pub mod unit;
 
 use std::collections::BTreeMap;
@@ -94,10 +95,12 @@ impl Error {
         match self {
             Self::Engine { source, .. } => source.remedy(),
             Self::Command { source, .. } => source.remedy(),
-            Self::Refused { path, .. } => Some(format!(
-                "{} is made from the records and from fragments in /etc/wharf/templates-custom: one of them is wrong",
-                path.display()
-            )),
+            Self::Refused { path, source } => source.remedy().or_else(|| {
+                Some(format!(
+                    "{} is made from the records and from fragments in /etc/wharf/templates-custom: one of them is wrong",
+                    path.display()
+                ))
+            }),
             Self::GuardNotLoaded => Some("nft list table inet wharf".to_owned()),
             Self::NotReady { name, .. } => Some(format!("docker logs {name}")),
             Self::File { source, .. } => (source.kind() == io::ErrorKind::PermissionDenied)

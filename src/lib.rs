@@ -30,7 +30,8 @@
 //! Invariants:
 //!
 //! 1. A room imports only earlier ones; `host` may name `plan::Step`, `plan` may not name `host`.
-//! 2. `db/record.rs`, `db/value.rs`, `state`, `desired`, `event`, `template/expand.rs` and `plan`
+//! 2. `db/record.rs`, `db/value.rs`, `state`, `desired`, `event`, `template` but `fragment.rs` and
+//!    `order.rs`, and `plan`
 //!    read no clock, file, socket, environment or randomness.
 //! 3. Only `host` changes the machine, only `db` changes records, only `host/command.rs` starts a
 //!    process, only `main.rs` ends ours, only `cli` prints.

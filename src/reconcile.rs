@@ -8,6 +8,7 @@
 //! machine is looked at again, until nothing is left that was not tried. What is left stands in the
 //! [`Report`], never in the log alone.
 
+pub mod expand;
 pub mod report;
 #[cfg(test)]
 mod tests;

@@ -3,31 +3,43 @@
 //! Desired state → [`RenderedFile`]s, by e-smith's rules with Tera as the language.
 //!
 //! A target's template is a directory of fragments (or one file) at the target's path below each
-//! root: the ones built into the program, then `/usr/share/wharf/templates`, then
-//! `/etc/wharf/templates-custom`; a fragment of a later root replaces the one of the same name
-//! ([`fragment`]). All fragments of a target see one [`View`] ([`expand`]). Everything is rendered
-//! before anything is written, and one bad fragment fails its whole target.
+//! place: what is built into the program, then `/usr/share/wharf/templates`, then
+//! `/etc/wharf/templates-custom` (on SME Server e-smith's two instead); a fragment of a later place
+//! replaces the one of the same name ([`fragment`]). What a template says about itself is read by
+//! [`declare`]. All fragments of a target see one [`View`] ([`expand`]), and each value is written for
+//! its place in the target's format ([`format`]). Everything is rendered before anything is written, and
+//! one bad fragment fails its whole target.
 //!
-//! To add a target: a function here that makes its [`Target`], its fragments in `templates/`, a
-//! `FileKind`.
+//! Two ways lead here: a pass renders its own targets ([`targets`], [`render`]); `expand-template` and
+//! events render what they are asked for ([`order`]).
+//!
+//! To add a target of a pass: a function here that makes its [`Target`], its fragments in `templates/`,
+//! a `FileKind`.
 
+pub mod declare;
 pub mod expand;
+pub mod format;
 pub mod fragment;
+pub mod order;
+pub mod output;
+mod perl;
+pub mod view;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use tera::Context;
 
 use crate::settings::{Profile, Root};
-use crate::state::exposure::Matches;
 use crate::state::file::{Adjust, FileKind, Verb};
 use crate::state::network::OptionsPlace;
 use crate::state::{Desired, RenderedFile};
 
-pub use expand::Format;
+pub use format::Format;
 pub use fragment::{Error as FragmentError, Roots};
+pub use order::{Order, Prepared};
+pub use view::View;
 
 /// Why a target could not be rendered.
 #[derive(Debug, thiserror::Error)]
@@ -129,85 +141,16 @@ fn words(list: &[&str]) -> Vec<String> {
     list.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// What a fragment may know.
-#[derive(Clone, Debug)]
-pub struct View(Value);
-
-/// A route as templates see it: one of `path` and `host` is there.
-#[derive(Serialize)]
-struct RouteView<'a> {
-    path: Option<&'a str>,
-    host: Option<&'a str>,
-    container: &'a str,
-    address: std::net::Ipv4Addr,
-    port: u16,
-    access: &'a str,
-}
-
-impl View {
-    /// Of `desired`.
-    pub fn of(desired: &Desired) -> Self {
-        let routes: Vec<_> = desired
-            .routes
-            .iter()
-            .map(|route| {
-                let (path, host) = match &route.matches {
-                    Matches::Path(path) => (Some(path.as_str()), None),
-                    Matches::Host(host) => (None, Some(host.as_str())),
-                };
-                RouteView {
-                    path,
-                    host,
-                    container: route.container.as_str(),
-                    address: route.address,
-                    port: route.port.get(),
-                    access: route.access.as_str(),
-                }
-            })
-            .collect();
-        let local: Vec<String> = desired
-            .guard
-            .local4
-            .iter()
-            .map(ToString::to_string)
-            .chain(desired.guard.local6.iter().map(ToString::to_string))
-            .collect();
-        Self(serde_json::json!({
-            "guard": desired.guard,
-            "routes": routes,
-            "local_networks": local,
-            "engine": desired.engine,
-            "engine_options": engine_options(desired),
-        }))
-    }
-}
-
-/// `daemon.json`, by dockerd's own names.
-fn engine_options(desired: &Desired) -> Value {
-    let engine = &desired.engine;
-    let mut options = Map::new();
-    if let Some(driver) = &engine.storage_driver {
-        options.insert("storage-driver".to_owned(), driver.as_str().into());
-    }
-    if let Some(path) = &engine.data_root {
-        options.insert("data-root".to_owned(), path.to_string_lossy().into());
-    }
-    if let Some(live) = engine.live_restore {
-        options.insert("live-restore".to_owned(), live.into());
-    }
-    Value::Object(options)
-}
-
 /// Renders `target`.
 ///
 /// # Errors
 ///
 /// A fragment cannot be read, is no template, or asks for what is not there.
 pub fn render(target: &Target, roots: &Roots, view: &View) -> Result<RenderedFile, Error> {
-    let fragments = roots
+    let found = roots
         .collect(target.template)
         .map_err(|source| Error::Fragments { target: target.path.clone(), source })?;
-    let content = expand::expand(&fragments, &view.0, target.format)
+    let content = expand::expand(&found.fragments, view.values(), &context(view), target.format)
         .map_err(|source| Error::Expand { target: target.path.clone(), source })?;
     Ok(RenderedFile {
         kind: target.kind,
@@ -217,6 +160,12 @@ pub fn render(target: &Target, roots: &Roots, view: &View) -> Result<RenderedFil
         check: target.check.clone(),
         adjust: target.adjust.clone(),
     })
+}
+
+/// `view` as Tera takes it.
+pub fn context(view: &View) -> Context {
+    // An object always is one.
+    Context::from_value(Value::Object(view.values().clone())).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -241,7 +190,10 @@ mod tests {
         targets(&resolution.desired, true, Profile::Generic, &root)
             .iter()
             .find(|target| target.path().ends_with(path))
-            .map(|target| render(target, &Roots::default(), &view).unwrap().content)
+            .map(|target| {
+                let content = render(target, &Roots::default(), &view).unwrap().content;
+                String::from_utf8(content).unwrap()
+            })
     }
 
     #[test]

@@ -88,6 +88,11 @@ needs() {
 	want tar has tar
 	if [ "$list" = test ]; then
 		want apache has apache2 httpd httpd2
+		want nginx has nginx
+		want dnsmasq has dnsmasq
+		want yaml python3 -c 'import yaml'
+		want dash has dash
+		want systemd has systemd-analyze
 		want c++ has c++
 		want strace has strace
 		want perl has perl
@@ -101,7 +106,7 @@ needs() {
 want() { # WORD TEST ARGUMENTS...
 	word=$1
 	shift
-	"$@" && return 0
+	"$@" 2>/dev/null && return 0
 	case " $missing " in
 	*" $word "*) ;;
 	*) missing="$missing $word" ;;
@@ -117,6 +122,10 @@ package() { # MANAGER WORD
 	dnf:busybox) echo busybox ;;
 	apt-get:apache | zypper:apache) echo apache2 ;;
 	dnf:apache) echo httpd ;;
+	apt-get:dnsmasq) echo dnsmasq-base ;;
+	apt-get:yaml) echo python3-yaml ;;
+	zypper:yaml) echo python3-PyYAML ;;
+	dnf:yaml) echo python3-pyyaml ;;
 	dnf:iproute2) echo iproute ;;
 	dnf:iptables) echo iptables-nft ;;
 	*:certificates) echo ca-certificates ;;

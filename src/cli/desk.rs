@@ -106,10 +106,7 @@ impl Desk {
             }
         };
         let overrides = self.overrides_file();
-        let templates = Roots::new(vec![
-            self.path("/usr/share/wharf/templates"),
-            self.path("/etc/wharf/templates-custom"),
-        ]);
+        let templates = Roots::of(self.settings.profile, &self.settings.root);
         let Self { settings, schema, store, audit } = self;
         let context = Context {
             root: settings.root.clone(),

@@ -16,6 +16,7 @@ mod open;
 mod rescue;
 pub mod salvage;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -286,6 +287,25 @@ impl Store for Sqlite {
             let mut rows = query.query([])?;
             rows.next()?.map(|row| row.get(0)).transpose()
         })
+    }
+
+    fn databases(&self) -> Result<BTreeMap<DbName, Records>, Error> {
+        let rows: BTreeMap<String, Vec<(BString, Record)>> = self.look(|connection, _| {
+            let mut names = connection.prepare("SELECT name FROM database")?;
+            let names = names.query_map([], |row| Ok((row.get(0)?, Vec::new())))?;
+            let mut found: BTreeMap<String, Vec<_>> = names.collect::<rusqlite::Result<_>>()?;
+            let mut records = connection.prepare("SELECT database, key, text FROM record")?;
+            let mut rows = records.query([])?;
+            while let Some(row) = rows.next()? {
+                let record = (bytes(row, 1)?, Record::from_text(bytes(row, 2)?));
+                found.entry(row.get(0)?).or_default().push(record);
+            }
+            Ok(found)
+        })?;
+        let named = |(name, records): (String, Vec<_>)| {
+            Some((DbName::try_from(name).ok()?, records.into_iter().collect()))
+        };
+        Ok(rows.into_iter().filter_map(named).collect())
     }
 
     fn names(&self) -> Result<Vec<DbName>, Error> {

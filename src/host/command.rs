@@ -84,6 +84,21 @@ pub async fn run_with(
     environment: &[(&str, OsString)],
     input: &[u8],
 ) -> Result<Vec<u8>, Error> {
+    run_within(LIMIT, program, args, environment, input).await
+}
+
+/// As [`run_with`], for at most `limit`.
+///
+/// # Errors
+///
+/// As [`run_with`].
+pub async fn run_within(
+    limit: Duration,
+    program: &str,
+    args: &[&str],
+    environment: &[(&str, OsString)],
+    input: &[u8],
+) -> Result<Vec<u8>, Error> {
     let start = |source| Error::Start { program: program.to_owned(), source };
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     let mut child = Command::new(program)
@@ -104,9 +119,9 @@ pub async fn run_with(
         }
         child.wait_with_output().await
     };
-    let output = match tokio::time::timeout(LIMIT, talk).await {
+    let output = match tokio::time::timeout(limit, talk).await {
         Ok(output) => output.map_err(start)?,
-        Err(_) => return Err(Error::TooLong { program: program.to_owned(), limit: LIMIT }),
+        Err(_) => return Err(Error::TooLong { program: program.to_owned(), limit }),
     };
     if output.status.success() {
         return Ok(output.stdout);

@@ -59,8 +59,10 @@ pub fn observe(
         match fs::read(target) {
             Ok(content) => {
                 let hash = hex(&Sha256::digest(&content));
-                found
-                    .insert(target.clone(), ObservedFile { hash, written: memory.written(target) });
+                let written = memory.written(target);
+                let known = written.iter().find(|known| **known == hash).or(written.first());
+                let known = known.cloned();
+                found.insert(target.clone(), ObservedFile { hash, written: known });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(Error::File { path: target.clone(), source }),
@@ -77,7 +79,7 @@ pub fn observe(
 pub async fn write(file: &RenderedFile, keep_old: bool, memory: &Memory) -> Result<(), Error> {
     let target = &file.target;
     let failed = |source| Error::File { path: target.clone(), source };
-    let (directory, staged) = stage(target, file.content.as_bytes(), file.mode).map_err(failed)?;
+    let (directory, staged) = stage(target, &file.content, file.mode).map_err(failed)?;
     if let Some(check) = &file.check {
         accept(check, staged.path(), target).await?;
     }
@@ -93,9 +95,9 @@ pub async fn write(file: &RenderedFile, keep_old: bool, memory: &Memory) -> Resu
             "file was changed by somebody else; what it held is kept aside"
         );
     }
+    memory.remember_written(target, &file.hash())?;
     staged.persist(target).map_err(|error| failed(error.error))?;
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
-    memory.remember_written(target, &file.hash())
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
 }
 
 /// Asks the program that will read the file; a program that is not there has no say.
@@ -164,7 +166,7 @@ mod tests {
         let file = RenderedFile {
             kind: crate::state::FileKind::WebAlias,
             target: target.clone(),
-            content: "new".to_owned(),
+            content: b"new".to_vec(),
             mode: 0o644,
             check: Some(vec!["grep".to_owned(), "old".to_owned(), "{file}".to_owned()]),
             adjust: None,
@@ -183,7 +185,7 @@ mod tests {
         let file = RenderedFile {
             kind: crate::state::FileKind::WebAlias,
             target: target.clone(),
-            content: "new".to_owned(),
+            content: b"new".to_vec(),
             mode: 0o644,
             check: None,
             adjust: None,
@@ -193,6 +195,6 @@ mod tests {
         assert_eq!(fs::read(&target).unwrap(), b"new");
         let saved = directory.path().join("file.wharf-save");
         assert_eq!(fs::read(saved).unwrap(), b"by hand");
-        assert_eq!(memory.written(&target), Some(file.hash()));
+        assert_eq!(memory.written(&target), [file.hash()]);
     }
 }

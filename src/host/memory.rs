@@ -70,18 +70,35 @@ impl Memory {
         self.0.join("written").join(name)
     }
 
-    /// SHA-256 of what we wrote last to `target`.
-    pub fn written(&self, target: &Path) -> Option<String> {
-        fs::read_to_string(self.written_file(target)).ok().map(|text| text.trim().to_owned())
+    /// SHA-256 of what we wrote last to `target`, and of what before that.
+    pub fn written(&self, target: &Path) -> Vec<String> {
+        let text = fs::read_to_string(self.written_file(target)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
     }
 
-    /// Keeps the hash of what was written to `target`.
+    /// Keeps the hash of what is about to be written to `target`, beside the one before: after a kill the
+    /// target has either.
     ///
     /// # Errors
     ///
     /// It cannot be written.
     pub fn remember_written(&self, target: &Path, hash: &str) -> Result<(), Error> {
-        write(&self.written_file(target), hash.as_bytes())
+        let mut lines = self.written(target);
+        if lines.first().is_some_and(|last| last == hash) {
+            return Ok(());
+        }
+        lines.insert(0, hash.to_owned());
+        lines.truncate(2);
+        write(&self.written_file(target), (lines.join("\n") + "\n").as_bytes())
+    }
+
+    /// Forgets it: the target is gone.
+    ///
+    /// # Errors
+    ///
+    /// It is there and cannot be removed.
+    pub fn forget_written(&self, target: &Path) -> Result<(), Error> {
+        file::remove(&self.written_file(target))
     }
 
     fn store_file(&self) -> PathBuf {

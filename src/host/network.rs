@@ -11,7 +11,7 @@ use procfs::net::{TcpState, route, tcp, tcp6, udp, udp6};
 use procfs::process::FDTarget;
 
 use crate::db::value::{Port, Protocol};
-use crate::host::Error;
+use crate::host::{Error, machine};
 use crate::state::{Facts, Observed, Query};
 
 /// Bridges of engines and virtual machines: what is connected to them is not the local network.
@@ -29,6 +29,22 @@ pub fn facts(query: &Query, observed: &mut Observed) -> Result<(), Error> {
     facts.routes = routes()?;
     facts.missing = query.mount_sources.iter().filter(|path| !path.exists()).cloned().collect();
     taken(query, observed)
+}
+
+/// What the kernel alone tells, without a question to the engine: nothing is known of ports then.
+///
+/// # Errors
+///
+/// A table of the kernel cannot be read.
+pub fn facts_without_engine(query: &Query) -> Result<Facts, Error> {
+    let bridge = query.bridge.as_ref().map_or("", |bridge| bridge.name.as_str());
+    Ok(Facts {
+        local_networks: local_networks(bridge)?,
+        routes: routes()?,
+        missing: query.mount_sources.iter().filter(|path| !path.exists()).cloned().collect(),
+        memory_bytes: machine::memory_bytes(),
+        ..Facts::default()
+    })
 }
 
 fn kernel<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> impl Fn(E) -> Error {

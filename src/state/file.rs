@@ -27,7 +27,7 @@ pub struct RenderedFile {
     /// Where it goes, below the root.
     pub target: PathBuf,
     /// Its whole content.
-    pub content: String,
+    pub content: Vec<u8>,
     /// Permission bits.
     pub mode: u32,
     /// Program and arguments that accept or refuse it; `{file}` stands for its path. Left out when
@@ -68,6 +68,6 @@ impl Verb {
 impl RenderedFile {
     /// SHA-256 of the content, in hex.
     pub fn hash(&self) -> String {
-        hex(&Sha256::digest(self.content.as_bytes()))
+        hex(&Sha256::digest(&self.content))
     }
 }

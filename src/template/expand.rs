@@ -1,111 +1,279 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The template language: Tera, with every value escaped for the format of the target.
+//! The template language: Tera, with every value written for its place in the format of the target.
 //!
-//! A value that the format cannot hold at all (a newline in an Apache directive) fails the expansion
-//! instead of being written in some other form; `| safe` is Tera's explicit way round the escaping.
+//! All fragments of a target are one text to Tera, so that a variable set in one is there in those after
+//! it, as in e-smith; a block cannot begin in one and end in another. A value that the format cannot hold
+//! (a newline in an Apache directive) fails the expansion instead of being written in some other form;
+//! `| safe` is Tera's explicit way round.
 
 use std::error::Error as _;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tera::{Context, Tera};
 
-use crate::template::fragment::Fragment;
+use super::format::{CLOSE, Format, Impossible, OPEN, Unfinished, Weaver, mark};
+use super::fragment::{Dialect, Fragment};
+use super::output::mark_all;
+use super::perl;
 
 /// A fragment that is wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It is no template, or asks for what is not there.
-    #[error("fragment {fragment}: {why}")]
+    #[error("fragment {fragment}{}: {why}", at(*.line))]
     Fragment {
         /// Its path.
         fragment: String,
-        /// What the language says, with the line.
+        /// The line, from 1, where it is known.
+        line: Option<usize>,
+        /// What is wrong.
         why: String,
+        /// What would mend it, when that is known.
+        remedy: Option<String>,
     },
-    /// A value has bytes that the target's format cannot hold.
-    #[error("fragment {fragment}: a value cannot be written into a {format:?} file")]
+    /// A value has bytes that the target's format cannot hold where it stands.
+    #[error("fragment {fragment}, line {line} of its output: {impossible}")]
     Value {
         /// Its path.
         fragment: String,
-        /// The format.
-        format: Format,
+        /// The line, from 1.
+        line: usize,
+        /// The value, and why.
+        impossible: Impossible,
+    },
+    /// The whole is cut off in the middle of something.
+    #[error("the whole of {} fragments is unfinished: {unfinished}", .fragments)]
+    Unfinished {
+        /// How many.
+        fragments: usize,
+        /// In the middle of what.
+        unfinished: Unfinished,
     },
 }
 
-/// What a target is, and so how values are escaped in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Rules for `nft -f`.
-    Nftables,
-    /// Directives of Apache; values stand in double quotes or are single words.
-    Apache,
-    /// JSON; values come through `json_encode`.
-    Json,
-    /// `KEY="value"`, read by a shell, by systemd and by `YaST`.
-    Sysconfig,
+fn at(line: Option<usize>) -> String {
+    line.map(|line| format!(", line {line}")).unwrap_or_default()
 }
 
-/// Stands in the output for what a format cannot hold; no text may contain it (Unicode: not a
-/// character), so it cannot come from a template.
-const IMPOSSIBLE: char = '\u{ffff}';
+/// Stands between two fragments in what Tera sees and gives (Unicode: not a character).
+const BORDER: char = '\u{fdd3}';
 
-impl Format {
-    fn escape(self) -> fn(&str) -> String {
-        match self {
-            Self::Nftables => {
-                |text| escape(text, |c| matches!(c, '"' | '\\' | ';' | '{' | '}' | '#'), &[])
-            }
-            Self::Apache => |text| escape(text, |c| matches!(c, '<' | '>'), &['"', '\\']),
-            Self::Json => |text| escape(text, |c| matches!(c, '"' | '\\'), &[]),
-            Self::Sysconfig => |text| escape(text, |_| false, &['"', '\\', '$', '`']),
-        }
-    }
+/// Around the words for a value that is no text.
+pub(super) const LOST: char = '\u{fdd4}';
+
+/// The name of all fragments together.
+const WHOLE: &str = "template";
+
+/// A fragment as it is taken.
+enum Piece<'a> {
+    /// As it is.
+    Verbatim(Vec<u8>),
+    /// Through Tera.
+    Tera(std::borrow::Cow<'a, str>),
 }
 
-/// `text` with a backslash before each of `quoted`; control characters and what `never` names cannot
-/// be written.
-fn escape(text: &str, never: fn(char) -> bool, quoted: &[char]) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || never(c) {
-            escaped.push(IMPOSSIBLE);
-        } else {
-            if quoted.contains(&c) {
-                escaped.push('\\');
-            }
-            escaped.push(c);
-        }
-    }
-    escaped
-}
-
-/// The outputs of `fragments`, joined with nothing between.
+/// The outputs of `fragments` with the variables `values`, joined with nothing between.
 ///
 /// # Errors
 ///
 /// A fragment is wrong; the first one is told.
-pub fn expand(fragments: &[Fragment], view: &Value, format: Format) -> Result<String, Error> {
-    let wrong = |fragment: &Fragment, error: &tera::Error| Error::Fragment {
-        fragment: fragment.origin.clone(),
-        why: chain(error),
+pub fn expand(
+    fragments: &[Fragment],
+    values: &Map<String, Value>,
+    context: &Context,
+    format: Format,
+) -> Result<Vec<u8>, Error> {
+    let pieces: Vec<Piece<'_>> = fragments.iter().map(piece).collect::<Result<_, _>>()?;
+    let rendered = if pieces.iter().any(|piece| matches!(piece, Piece::Tera(_))) {
+        render(fragments, &pieces, values, context)?
+    } else {
+        String::new()
     };
-    let mut output = String::new();
-    for fragment in fragments {
-        let mut tera = Tera::default();
-        tera.set_escape_fn(format.escape());
-        tera.autoescape_on(vec![""]);
-        tera.add_raw_template(&fragment.origin, &fragment.text)
-            .map_err(|error| wrong(fragment, &error))?;
-        let context = Context::from_value(view.clone()).map_err(|error| wrong(fragment, &error))?;
-        let text =
-            tera.render(&fragment.origin, &context).map_err(|error| wrong(fragment, &error))?;
-        if text.contains(IMPOSSIBLE) {
-            return Err(Error::Value { fragment: fragment.origin.clone(), format });
+    let mut rendered = rendered.split(BORDER);
+    let mut weaver = Weaver::new(format);
+    let mut output = Vec::new();
+    for (fragment, piece) in fragments.iter().zip(&pieces) {
+        let text = rendered.next().unwrap_or_default();
+        let origin = || fragment.origin.clone();
+        let written = |impossible: Impossible| {
+            let line = impossible.line;
+            Error::Value { fragment: origin(), line, impossible }
+        };
+        match piece {
+            Piece::Verbatim(bytes) => {
+                // For the position only: what the author wrote is the author's.
+                weaver.weave(&String::from_utf8_lossy(bytes)).map_err(written)?;
+                output.extend_from_slice(bytes);
+            }
+            Piece::Tera(_) => {
+                if let Some((before, rest)) = text.split_once(LOST) {
+                    let why = rest.split(LOST).next().unwrap_or_default().to_owned();
+                    let remedy = Some("write it in UTF-8".to_owned());
+                    let line = Some(before.matches('\n').count() + 1);
+                    return Err(Error::Fragment { fragment: origin(), line, why, remedy });
+                }
+                output.extend_from_slice(weaver.weave(text).map_err(written)?.as_bytes());
+            }
         }
-        output.push_str(&text);
     }
+    let fragments = fragments.len();
+    weaver.finish().map_err(|unfinished| Error::Unfinished { fragments, unfinished })?;
     Ok(output)
+}
+
+/// Whether Tera has anything to do in `text`.
+pub(super) fn has_tags(text: &[u8]) -> bool {
+    text.windows(2).any(|two| matches!(two, b"{{" | b"{%" | b"{#"))
+}
+
+fn piece(fragment: &Fragment) -> Result<Piece<'_>, Error> {
+    let wrong = |line, why: &str, remedy: &str| Error::Fragment {
+        fragment: fragment.origin.clone(),
+        line: Some(line),
+        why: why.to_owned(),
+        remedy: Some(remedy.to_owned()),
+    };
+    let line_of = |at: usize| fragment.content[..at].split(|b| *b == b'\n').count();
+    let text = match std::str::from_utf8(&fragment.content) {
+        Ok(text) => text,
+        Err(_) if !fragment.content.contains(&b'{') => {
+            return Ok(Piece::Verbatim(fragment.content.clone()));
+        }
+        Err(error) => {
+            let line = line_of(error.valid_up_to());
+            return Err(wrong(line, "it has tags and is not UTF-8", "write it in UTF-8"));
+        }
+    };
+    if let Some(at) = text.find([OPEN, CLOSE, BORDER, LOST]) {
+        let why = "it holds a sign that Unicode keeps for no text (U+FDD0 to U+FDD4)";
+        return Err(wrong(line_of(at), why, "take it out"));
+    }
+    if fragment.dialect == Dialect::Esmith {
+        let read = perl::read(text).map_err(|at| {
+            let remedy =
+                "write it in Tera: {{ KEY.property }}, {% if ... %}; a brace by itself is \\{";
+            wrong(line_of(at), "Perl, which is not run", remedy)
+        })?;
+        return Ok(match read {
+            perl::Read::Plain(text) => Piece::Verbatim(text.into_owned().into_bytes()),
+            perl::Read::Tera(text) => Piece::Tera(text),
+        });
+    }
+    Ok(if has_tags(text.as_bytes()) {
+        Piece::Tera(text.into())
+    } else {
+        Piece::Verbatim(text.as_bytes().to_vec())
+    })
+}
+
+/// What Tera makes of the pieces, a border after each.
+fn render(
+    fragments: &[Fragment],
+    pieces: &[Piece<'_>],
+    values: &Map<String, Value>,
+    context: &Context,
+) -> Result<String, Error> {
+    let mut tera = Tera::default();
+    tera.set_escape_fn(mark);
+    tera.autoescape_on(vec![""]);
+    let wrong = |fragment: &Fragment, error: &tera::Error| described(fragment, error, values);
+    // Each by itself first: a block must not begin in one and end in another.
+    for (fragment, piece) in fragments.iter().zip(pieces) {
+        if let Piece::Tera(text) = piece {
+            Tera::default()
+                .add_raw_template(WHOLE, text)
+                .map_err(|error| wrong(fragment, &error))?;
+        }
+    }
+    let joined = |count: usize| {
+        let mut text = String::new();
+        for piece in &pieces[..count] {
+            if let Piece::Tera(piece) = piece {
+                text.push_str(piece);
+            }
+            text.push(BORDER);
+        }
+        text
+    };
+    let mut attempt = |count: usize| {
+        tera.add_raw_template(WHOLE, &joined(count))?;
+        mark_all(&mut tera);
+        tera.render(WHOLE, context)
+    };
+    let error = match attempt(pieces.len()) {
+        Ok(rendered) => return Ok(rendered),
+        Err(error) => error,
+    };
+    // Whose fault it is shows when it comes in.
+    let guilty = (1..=pieces.len()).find_map(|count| Some((count - 1, attempt(count).err()?)));
+    Err(match guilty.and_then(|(at, error)| Some((fragments.get(at)?, error))) {
+        Some((fragment, error)) => wrong(fragment, &error),
+        None => Error::Fragment {
+            fragment: fragments.iter().map(|f| f.origin.as_str()).collect::<Vec<_>>().join(" + "),
+            line: None,
+            why: chain(&error),
+            remedy: None,
+        },
+    })
+}
+
+fn described(fragment: &Fragment, error: &tera::Error, values: &Map<String, Value>) -> Error {
+    let said = chain(error);
+    let text = String::from_utf8_lossy(&fragment.content);
+    let (mut why, mut line, mut remedy) = (said.clone(), None, None);
+    if let Some(name) = between(&said, "Variable `", "`") {
+        (why, remedy) = missing(name, values);
+        line = line_with(&text, name);
+    } else if let Some(place) = between(&said, "--> ", "\n") {
+        // Of a parse error: ` --> 3:5`, and what was expected on the last line.
+        line = place.split(':').next().and_then(|line| line.trim().parse().ok());
+        let expected = said.lines().rev().find_map(|line| line.trim().strip_prefix("= "));
+        why = format!("it is no template: {}", expected.unwrap_or("a tag is wrong"));
+    } else if let Some(name) = between(&said, "Filter '", "'").or(between(&said, "filter '", "'")) {
+        line = line_with(&text, name);
+        why = said.replace('\n', " ");
+    } else {
+        why = why.replace('\n', " ").replace(" 'template'", "");
+    }
+    Error::Fragment { fragment: fragment.origin.clone(), line, why, remedy }
+}
+
+/// What is not there, in the words of the records, and what would bring it.
+fn missing(name: &str, values: &Map<String, Value>) -> (String, Option<String>) {
+    let mut parts: Vec<&str> = name.split('.').collect();
+    let mut database = "configuration";
+    let mut records = Some(values);
+    if parts.len() > 1 && parts[0] == "configuration" {
+        parts.remove(0);
+        records = values.get("configuration").and_then(Value::as_object);
+    } else if parts.len() > 2 && parts[0] == "databases" {
+        database = parts[1];
+        records =
+            values.get("databases").and_then(|all| all.get(database)).and_then(Value::as_object);
+        parts.drain(..2);
+    }
+    let default = format!("or give it a default: {{{{ {name} | default(value=\"...\") }}}}");
+    match (parts.as_slice(), records) {
+        ([key, property], Some(records)) if records.contains_key(*key) => (
+            format!("database {database}, record '{key}' has no property '{property}'"),
+            Some(format!("db {database} setprop {key} {property} VALUE, {default}")),
+        ),
+        ([key, ..], _) => (
+            format!("there is no variable '{name}': database {database} has no record '{key}'"),
+            Some(format!("db {database} set {key} ..., {default}")),
+        ),
+        ([], _) => (format!("there is no variable '{name}'"), None),
+    }
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(before)?;
+    rest.split_once(after).map(|(found, _)| found)
+}
+
+fn line_with(text: &str, word: &str) -> Option<usize> {
+    text.lines().position(|line| line.contains(word)).map(|at| at + 1)
 }
 
 /// What Tera says, with its causes: the line is in the innermost.
@@ -124,34 +292,92 @@ fn chain(error: &tera::Error) -> String {
 mod tests {
     use super::*;
 
-    fn one(text: &str, value: &str, format: Format) -> Result<String, Error> {
-        let fragment = Fragment { origin: "t/10".to_owned(), text: text.to_owned() };
-        expand(&[fragment], &serde_json::json!({ "value": value }), format)
+    fn fragment(origin: &str, text: &str) -> Fragment {
+        let dialect = if origin.starts_with("e/") { Dialect::Esmith } else { Dialect::Tera };
+        Fragment { origin: origin.to_owned(), content: text.as_bytes().to_vec(), dialect }
     }
 
-    #[test]
-    fn a_shell_takes_no_command_from_a_value() {
-        let line = one("X=\"{{ value }}\"", "a\"b`c`$(d)\\", Format::Sysconfig).unwrap();
-        assert_eq!(line, r#"X="a\"b\`c\`\$(d)\\""#);
+    fn all(fragments: &[Fragment], values: Value, format: Format) -> Result<String, Error> {
+        let Value::Object(values) = values else { panic!("{values}") };
+        let context = Context::from_value(Value::Object(values.clone())).unwrap();
+        let bytes = expand(fragments, &values, &context, format)?;
+        Ok(String::from_utf8(bytes).unwrap())
+    }
+
+    fn one(text: &str, value: &str, format: Format) -> Result<String, Error> {
+        all(&[fragment("t/10", text)], serde_json::json!({ "value": value }), format)
     }
 
     #[test]
     fn a_newline_in_a_value_fails_the_expansion() {
-        for format in [Format::Nftables, Format::Apache, Format::Sysconfig, Format::Json] {
+        for format in [Format::Nftables, Format::Apache, Format::Sysconfig] {
             let error = one("{{ value }}", "a\nb", format).unwrap_err();
-            assert!(error.to_string().starts_with("fragment t/10: a value"), "{error}");
+            assert!(error.to_string().starts_with("fragment t/10, line 1 of its"), "{error}");
         }
     }
 
     #[test]
-    fn no_value_ends_a_block_of_apache_or_nftables() {
-        assert!(one("{{ value }}", "</Location>", Format::Apache).is_err());
-        assert!(one("{{ value }}", "1 } drop", Format::Nftables).is_err());
+    fn what_is_missing_is_told_in_the_words_of_the_records() {
+        let values = serde_json::json!({ "httpd": { "type": "service" }, "configuration": {} });
+        let told = |text: &str| {
+            let fragments = [fragment("t/10", "fine\n{{ httpd.type }}\n"), fragment("t/20", text)];
+            all(&fragments, values.clone(), Format::Plain).unwrap_err().to_string()
+        };
+        assert_eq!(
+            told("a\n\n{{ httpd.TCPPort }}"),
+            "fragment t/20, line 3: database configuration, record 'httpd' has no property 'TCPPort'"
+        );
+        assert_eq!(
+            told("{{ nothing }}"),
+            "fragment t/20, line 1: there is no variable 'nothing': database configuration has no record 'nothing'"
+        );
+        assert_eq!(
+            told("{{ configuration.x.y }}"),
+            "fragment t/20, line 1: there is no variable 'configuration.x.y': database configuration has no record 'x'"
+        );
     }
 
     #[test]
-    fn a_missing_variable_is_named_with_its_fragment() {
-        let error = one("{{ nothing }}", "", Format::Apache).unwrap_err().to_string();
-        assert!(error.contains("t/10") && error.contains("nothing"), "{error}");
+    fn a_tag_that_is_wrong_is_told_with_its_line() {
+        let fragments = [fragment("t/10", "{% set a = 1 %}"), fragment("t/20", "x\ny\n{% if %}")];
+        let error = all(&fragments, serde_json::json!({}), Format::Plain).unwrap_err().to_string();
+        assert!(error.starts_with("fragment t/20, line 3: it is no template"), "{error}");
+        let split = [fragment("t/10", "{% if true %}a"), fragment("t/20", "b{% endif %}")];
+        let error = all(&split, serde_json::json!({}), Format::Plain).unwrap_err().to_string();
+        assert!(error.starts_with("fragment t/10"), "{error}");
+    }
+
+    #[test]
+    fn a_variable_that_one_fragment_sets_is_there_in_the_next() {
+        let fragments = [
+            fragment("t/10", "a{% set x = 5 %}\n"),
+            fragment("t/20", "plain\n"),
+            fragment("t/30", "{{ x }}\n"),
+        ];
+        let text = all(&fragments, serde_json::json!({}), Format::Plain).unwrap();
+        assert_eq!(text, "a\nplain\n5\n");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_pass_where_nothing_is_to_be_done() {
+        let mut latin = fragment("t/10", "");
+        latin.content = b"# caf\xe9\n".to_vec();
+        let context = Context::new();
+        let fragments = [latin.clone(), fragment("t/20", "{{ 1 + 1 }}")];
+        let bytes = expand(&fragments, &Map::new(), &context, Format::Plain).unwrap();
+        assert_eq!(bytes, b"# caf\xe9\n2");
+        latin.content.extend(b"{{ 1 }}");
+        let error = expand(&[latin], &Map::new(), &context, Format::Plain).unwrap_err();
+        assert!(error.to_string().contains("not UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn perl_is_refused_and_an_escaped_brace_is_a_brace() {
+        let of = |text: &str| all(&[fragment("e/10", text)], serde_json::json!({}), Format::Plain);
+        assert_eq!(of("a \\{ b \\}\n").unwrap(), "a { b }\n");
+        assert_eq!(of("\\{{{ 1 }}\\}\n").unwrap(), "{1}\n");
+        let error = of("ok\n{ $OUT = 1; }\n").unwrap_err().to_string();
+        assert_eq!(error, "fragment e/10, line 2: Perl, which is not run");
+        assert_eq!(one("server { x }", "", Format::Plain).unwrap(), "server { x }");
     }
 }

@@ -2,17 +2,22 @@
 
 //! Which fragments make a target, and in which order: e-smith's rules (`esmith.md` §4).
 //!
-//! From the least to the most important root: a plain file replaces all that was collected; a
-//! directory is merged by name. Files that editors and RPM leave behind are passed over. Order:
-//! `template-begin`, the rest by name in byte order, `template-end`. An empty fragment is a fragment
-//! without output, which is how an admin removes a packaged one.
+//! From the least to the most important place: a plain file replaces all that was collected; a
+//! directory is merged by name, and takes the place of a plain file, also when it is empty. Files that
+//! editors and RPM leave behind are passed over. Order: `template-begin`, the rest by name in byte
+//! order, `template-end`. An empty fragment is a fragment without output, which is how an admin
+//! removes a packaged one.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
+
+use crate::settings::{Profile, Root};
 
 static EMBEDDED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/templates");
 
@@ -22,7 +27,7 @@ const PASSED_OVER: [&str; 6] = ["~", ".swp", ".orig", ".rpmsave", ".rpmnew", ".r
 /// Fragments could not be collected.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A root or fragment cannot be read.
+    /// A place or fragment cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
         /// The file or directory.
@@ -31,8 +36,22 @@ pub enum Error {
         source: io::Error,
     },
     /// There is none.
-    #[error("no fragment in any of the template roots")]
-    Empty,
+    #[error("no template for {target}; looked in {looked}")]
+    Empty {
+        /// What was looked for.
+        target: String,
+        /// Where.
+        looked: String,
+    },
+}
+
+/// In which language a fragment is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Tera; a brace by itself is a brace.
+    Tera,
+    /// Tera in a directory of e-smith's, where a brace by itself begins Perl, and `\{` is a brace.
+    Esmith,
 }
 
 /// One piece of a template.
@@ -40,103 +59,210 @@ pub enum Error {
 pub struct Fragment {
     /// Where it comes from, for messages.
     pub origin: String,
-    /// Its text.
-    pub text: String,
+    /// Its bytes.
+    pub content: Vec<u8>,
+    /// How they are read.
+    pub dialect: Dialect,
+}
+
+/// The fragments of one target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// In their order.
+    pub fragments: Vec<Fragment>,
+    /// What the admin is told: files that were passed over.
+    pub notes: Vec<String>,
+}
+
+/// A directory with templates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    directory: PathBuf,
+    dialect: Dialect,
 }
 
 /// Where templates are looked for, least important first; what is built in comes before all.
 #[derive(Clone, Debug, Default)]
-pub struct Roots(Vec<PathBuf>);
+pub struct Roots {
+    places: Vec<Place>,
+    /// What comes first where no fragment is named `template-begin` (e-smith's places only).
+    begin: Option<PathBuf>,
+}
 
 impl Roots {
-    /// Beside what is built in, these directories, least important first.
-    pub const fn new(directories: Vec<PathBuf>) -> Self {
-        Self(directories)
+    /// The places of this `profile`: `/usr/share/wharf/templates`, then e-smith's own two, or else
+    /// `/etc/wharf/templates-custom`.
+    pub fn of(profile: Profile, root: &Root) -> Self {
+        let tera = |path| Place { directory: root.at(path), dialect: Dialect::Tera };
+        let esmith = |path| Place { directory: root.at(path), dialect: Dialect::Esmith };
+        let packaged = tera("/usr/share/wharf/templates");
+        match profile {
+            Profile::Sme => Self {
+                places: vec![
+                    packaged,
+                    esmith("/etc/e-smith/templates"),
+                    esmith("/etc/e-smith/templates-custom"),
+                ],
+                begin: Some(root.at("/etc/e-smith/templates-default/template-begin")),
+            },
+            Profile::OpenSuse | Profile::Debian | Profile::Generic => {
+                Self { places: vec![packaged, tera("/etc/wharf/templates-custom")], begin: None }
+            }
+        }
     }
 
-    /// The fragments of `template`, in their order.
+    /// Beside what is built in, these directories of Tera templates, least important first.
+    pub fn new(directories: Vec<PathBuf>) -> Self {
+        let place = |directory| Place { directory, dialect: Dialect::Tera };
+        Self { places: directories.into_iter().map(place).collect(), begin: None }
+    }
+
+    /// The same with one more place, more important than all others.
+    #[must_use]
+    pub fn and(mut self, directory: PathBuf) -> Self {
+        let dialect = self.places.last().map_or(Dialect::Tera, |place| place.dialect);
+        self.places.push(Place { directory, dialect });
+        self
+    }
+
+    /// The same with these `directories` in the place of its own, most important first, as e-smith's
+    /// queue names them.
+    #[must_use]
+    pub fn queue(&self, directories: &[PathBuf]) -> Self {
+        let dialect = self.places.last().map_or(Dialect::Tera, |place| place.dialect);
+        let place = |directory: &PathBuf| Place { directory: directory.clone(), dialect };
+        Self { places: directories.iter().rev().map(place).collect(), begin: self.begin.clone() }
+    }
+
+    /// The fragments of `template`, a path from the root on, in their order.
     ///
     /// # Errors
     ///
     /// There is none, or one cannot be read.
-    pub fn collect(&self, template: &str) -> Result<Vec<Fragment>, Error> {
-        let mut found = embedded(template);
-        for root in &self.0 {
-            merge(&mut found, &root.join(template))?;
+    pub fn collect(&self, template: &str) -> Result<Collected, Error> {
+        let template = template.trim_start_matches('/');
+        let mut found = Found { files: embedded(template), ..Found::default() };
+        for place in &self.places {
+            found.merge(place, template)?;
         }
-        if found.is_empty() {
-            return Err(Error::Empty);
+        if found.files.is_empty() && !found.has_directory {
+            return Err(self.empty(template));
         }
-        let mut named: Vec<_> = found.into_iter().collect();
+        let is_begun = found.files.contains_key(OsStr::new(BEGIN));
+        if found.has_directory
+            && !is_begun
+            && let Some(begin) = self.begin.as_deref().filter(|begin| begin.is_file())
+            && !found.files.is_empty()
+        {
+            found.files.insert(BEGIN.into(), read(begin, Dialect::Esmith)?);
+        }
+        if found.files.is_empty() {
+            return Err(self.empty(template));
+        }
+        let mut named: Vec<_> = found.files.into_iter().collect();
         named.sort_by(|(a, _), (b, _)| rank(a).cmp(&rank(b)));
-        Ok(named.into_iter().map(|(_, fragment)| fragment).collect())
+        let fragments = named.into_iter().map(|(_, fragment)| fragment).collect();
+        Ok(Collected { fragments, notes: found.notes })
+    }
+
+    fn empty(&self, template: &str) -> Error {
+        let looked: Vec<_> =
+            self.places.iter().map(|place| place.directory.display().to_string()).collect();
+        Error::Empty { target: format!("/{template}"), looked: looked.join(", ") }
     }
 }
 
+/// The fragment that comes first.
+const BEGIN: &str = "template-begin";
+
 /// Place in the order: `template-begin`, then by bytes, `template-end` last.
-fn rank(name: &str) -> (u8, &[u8]) {
-    match name {
-        "template-begin" => (0, b""),
-        "template-end" => (2, b""),
-        other => (1, other.as_bytes()),
+fn rank(name: &OsStr) -> (u8, &[u8]) {
+    match name.as_bytes() {
+        b"template-begin" => (0, b""),
+        b"template-end" => (2, b""),
+        other => (1, other),
     }
 }
 
 /// The name under which a template that is one file is kept: no file can have it.
 const WHOLE: &str = "";
 
-fn embedded(template: &str) -> BTreeMap<String, Fragment> {
+#[derive(Default)]
+struct Found {
+    files: BTreeMap<OsString, Fragment>,
+    notes: Vec<String>,
+    /// Whether some place of e-smith's has a directory.
+    has_directory: bool,
+}
+
+fn embedded(template: &str) -> BTreeMap<OsString, Fragment> {
     let fragment = |file: &include_dir::File<'_>| Fragment {
         origin: format!("(built in) {}", file.path().display()),
-        text: file.contents_utf8().unwrap_or_default().to_owned(),
+        content: file.contents().to_vec(),
+        dialect: Dialect::Tera,
     };
     if let Some(file) = EMBEDDED.get_file(template) {
-        return BTreeMap::from([(WHOLE.to_owned(), fragment(file))]);
+        return BTreeMap::from([(WHOLE.into(), fragment(file))]);
     }
     let files = EMBEDDED.get_dir(template).into_iter().flat_map(Dir::files);
     files
         .filter_map(|file| {
-            let name = file.path().file_name()?.to_str()?.to_owned();
-            counts(&name).then(|| (name, fragment(file)))
+            let name = file.path().file_name()?;
+            counts(name).then(|| (name.to_owned(), fragment(file)))
         })
         .collect()
 }
 
-fn counts(name: &str) -> bool {
-    !PASSED_OVER.iter().any(|end| name.ends_with(end))
+fn counts(name: &OsStr) -> bool {
+    !PASSED_OVER.iter().any(|end| name.as_bytes().ends_with(end.as_bytes()))
 }
 
-/// Lays what is at `path` over `found`.
-fn merge(found: &mut BTreeMap<String, Fragment>, path: &Path) -> Result<(), Error> {
-    let failed = |source| Error::Read { path: path.to_owned(), source };
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(()),
-        Err(error) => return Err(failed(error)),
-    };
-    if metadata.is_file() {
-        found.clear();
-        found.insert(WHOLE.to_owned(), read(path)?);
-        return Ok(());
-    }
-    found.remove(WHOLE);
-    for entry in fs::read_dir(path).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        // Through links, as e-smith does; a dangling one is no fragment.
-        let is_file = fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file());
-        if is_file && counts(&name) {
-            found.insert(name, read(&entry.path())?);
+impl Found {
+    /// Lays what `place` has of `template` over it.
+    fn merge(&mut self, place: &Place, template: &str) -> Result<(), Error> {
+        let path = place.directory.join(template);
+        let failed = |source| Error::Read { path: path.clone(), source };
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(());
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        if metadata.is_file() {
+            self.files = BTreeMap::from([(WHOLE.into(), read(&path, place.dialect)?)]);
+            return Ok(());
         }
+        if !metadata.is_dir() {
+            return Ok(());
+        }
+        self.files.remove(OsStr::new(WHOLE));
+        self.has_directory |= place.dialect == Dialect::Esmith;
+        for entry in fs::read_dir(&path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let (name, path) = (entry.file_name(), entry.path());
+            // Through links, as e-smith does; a dangling one is no fragment.
+            if !fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
+                continue;
+            }
+            if counts(&name) {
+                self.files.insert(name, read(&path, place.dialect)?);
+            } else {
+                self.notes.push(format!("{} is passed over", path.display()));
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
-fn read(path: &Path) -> Result<Fragment, Error> {
-    let text =
-        fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    Ok(Fragment { origin: path.display().to_string(), text })
+fn read(path: &Path, dialect: Dialect) -> Result<Fragment, Error> {
+    let content = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    Ok(Fragment { origin: path.display().to_string(), content, dialect })
 }
 
 #[cfg(test)]
@@ -152,7 +278,8 @@ mod tests {
 
     fn texts(roots: &[&Path]) -> Vec<String> {
         let roots = Roots::new(roots.iter().map(|root| root.to_path_buf()).collect());
-        roots.collect("etc/t").unwrap().into_iter().map(|fragment| fragment.text).collect()
+        let found = roots.collect("etc/t").unwrap().fragments;
+        found.into_iter().map(|fragment| String::from_utf8(fragment.content).unwrap()).collect()
     }
 
     #[test]

@@ -39,7 +39,13 @@ const PURE: &[&str] = &[
     "desired/",
     "event.rs",
     "event/",
+    "template/declare.rs",
     "template/expand.rs",
+    "template/format.rs",
+    "template/format/",
+    "template/output.rs",
+    "template/perl.rs",
+    "template/view.rs",
     "plan.rs",
     "plan/",
 ];

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! `wharf template test`: templates are tried with records from a folder, without a machine, an engine or
+//! a line of Rust.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, Subcommand};
+use similar::TextDiff;
+
+use super::desk::Desk;
+use super::{Exit, block_on, complain_text, print};
+use crate::db::Location;
+use crate::event::Event;
+use crate::host::file;
+use crate::reconcile::expand::{self, Act, Expanded, Expansion};
+use crate::settings::Root;
+use crate::state::Facts;
+use crate::template::{Order, Roots};
+
+/// How often the files are looked at in watch mode.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// What can be done with templates.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Expand the targets of each case in DIR and compare with what is expected
+    ///
+    /// A case is a folder: `records/NAME` holds databases in e-smith's text form, `expected/PATH` the files
+    /// that must come out, `fails/PATH` words of the error of a target that must fail, `event` (optional) an
+    /// event and its arguments, `templates/` and `templates.metadata/` (optional) what lies over the
+    /// templates that are tested.
+    Test(Test),
+}
+
+/// What is tested.
+#[derive(Debug, Args)]
+pub(super) struct Test {
+    /// A case, or a folder of cases
+    dir: PathBuf,
+    /// Templates to test, instead of those of the system; the later ones count more
+    #[arg(long, value_name = "DIR")]
+    templates: Vec<PathBuf>,
+    /// Their metadata
+    #[arg(long, value_name = "DIR")]
+    metadata: Vec<PathBuf>,
+    /// Write what comes out into `expected/` instead of comparing
+    #[arg(long)]
+    update: bool,
+    /// Stay, and test again whenever a file changes
+    #[arg(long)]
+    watch: bool,
+}
+
+pub(super) fn run(root: &Path, command: &Command) -> Exit {
+    let Command::Test(test) = command;
+    loop {
+        let seen = state_of(test);
+        let exit = once(root, test);
+        if !test.watch {
+            return exit;
+        }
+        while state_of(test) == seen {
+            thread::sleep(PAUSE);
+        }
+        print("\n");
+    }
+}
+
+/// Every file that counts, with what changes when it does.
+fn state_of(test: &Test) -> BTreeMap<PathBuf, (u64, Option<SystemTime>)> {
+    let mut state = BTreeMap::new();
+    let roots = [&test.dir].into_iter().chain(&test.templates).chain(&test.metadata);
+    for file in roots.flat_map(|root| files_below(root).unwrap_or_default()) {
+        if let Ok(found) = fs::metadata(&file) {
+            state.insert(file, (found.len(), found.modified().ok()));
+        }
+    }
+    state
+}
+
+fn once(root: &Path, test: &Test) -> Exit {
+    let cases = match cases(&test.dir) {
+        Ok(cases) => cases,
+        Err(error) => {
+            complain_text(&format!("{}: {error}", test.dir.display()));
+            return Exit::Failed;
+        }
+    };
+    if cases.is_empty() {
+        complain_text(&format!(
+            "{} has no case: a folder with expected/PATH or fails/PATH, and records/DATABASE",
+            test.dir.display()
+        ));
+        return Exit::Failed;
+    }
+    let mut failed = 0_usize;
+    for case in &cases {
+        match one(root, test, case) {
+            Ok(wrong) if wrong.is_empty() => print(&format!("ok      {}\n", case.display())),
+            Ok(wrong) => {
+                failed += 1;
+                print(&format!("FAILED  {}\n{wrong}", case.display()));
+            }
+            Err(error) => {
+                failed += 1;
+                print(&format!("FAILED  {}\n  {error}\n", case.display()));
+            }
+        }
+    }
+    print(&format!("{} cases, {failed} failed\n", cases.len()));
+    if failed == 0 { Exit::Done } else { Exit::Failed }
+}
+
+/// `dir` itself, or the folders in it, as far as they are cases.
+fn cases(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let is_case = |path: &Path| path.join("expected").is_dir() || path.join("fails").is_dir();
+    if is_case(dir) {
+        return Ok(vec![dir.to_owned()]);
+    }
+    let entries = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
+    let mut found: Vec<_> =
+        entries.iter().map(fs::DirEntry::path).filter(|path| is_case(path)).collect();
+    found.sort();
+    Ok(found)
+}
+
+/// The regular files below `directory`.
+fn files_below(directory: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    let mut found = BTreeSet::new();
+    let mut todo = vec![directory.to_owned()];
+    while let Some(next) = todo.pop() {
+        let entries = match fs::read_dir(&next) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                todo.push(entry.path());
+            } else {
+                found.insert(entry.path());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The targets below `directory`, as paths from the root on.
+fn targets(directory: &Path) -> io::Result<BTreeSet<String>> {
+    let inside = |file: PathBuf| {
+        let path = file.strip_prefix(directory).ok()?.to_str()?;
+        Some(format!("/{path}"))
+    };
+    Ok(files_below(directory)?.into_iter().filter_map(inside).collect())
+}
+
+/// What is wrong in `case`; empty: nothing.
+fn one(root: &Path, test: &Test, case: &Path) -> io::Result<String> {
+    let (expected, fails) = (targets(&case.join("expected"))?, targets(&case.join("fails"))?);
+    let event = match fs::read_to_string(case.join("event")) {
+        Ok(line) => {
+            let mut words = line.split_whitespace().map(str::to_owned);
+            words.next().map(|name| Event { name, args: words.collect() })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let Some(desk) = Desk::open(root) else { return Err(io::Error::other("no settings")) };
+    let cx = expansion(desk, test, case);
+    let order = |path: &String| Order { path: path.clone(), ..Order::default() };
+    let paths: Vec<&String> = expected.union(&fails).collect();
+    let orders: Vec<_> = paths.iter().map(|path| order(path)).collect();
+    let work = expand::expand(&cx, &orders, event.as_ref(), Act::Look);
+    let all = block_on(work).unwrap_or_default();
+    let mut wrong = String::new();
+    for (path, expanded) in paths.into_iter().zip(&all) {
+        let told = if fails.contains(path) {
+            refusal(case, path, expanded)?
+        } else {
+            difference(case, path, expanded, test.update)?
+        };
+        wrong.push_str(&told);
+    }
+    Ok(wrong)
+}
+
+fn expansion(desk: Desk, test: &Test, case: &Path) -> Expansion {
+    let real = desk.expansion();
+    let with = |own: &[PathBuf], name: &str, system: &[PathBuf]| {
+        let base = if own.is_empty() { system } else { own };
+        base.iter().cloned().chain([case.join(name)]).collect::<Vec<_>>()
+    };
+    let roots = if test.templates.is_empty() {
+        real.roots.clone().and(case.join("templates"))
+    } else {
+        Roots::new(with(&test.templates, "templates", &[]))
+    };
+    Expansion {
+        // Nothing is there, so everything is what the templates make of the records alone.
+        root: Root::new("/nonexistent"),
+        store: Location::Esmith(case.join("records")),
+        roots,
+        metadata: with(&test.metadata, "templates.metadata", &real.metadata),
+        facts: Some(Facts::default()),
+        ..real
+    }
+}
+
+/// How `expanded` differs from what is expected.
+fn difference(case: &Path, path: &str, expanded: &Expanded, update: bool) -> io::Result<String> {
+    let file = case.join("expected").join(path.trim_start_matches('/'));
+    let content = match &expanded.result {
+        Ok(done) => done.content.clone().unwrap_or_default(),
+        Err(error) => {
+            let mut text = format!("  {path} was not expanded: {error}\n");
+            if let Some(remedy) = error.remedy() {
+                writeln!(text, "  try: {remedy}").unwrap_or_default();
+            }
+            return Ok(text);
+        }
+    };
+    let wanted = fs::read(&file)?;
+    if wanted == content {
+        return Ok(String::new());
+    }
+    if update {
+        file::replace(&file, &content, 0o644)?;
+        return Ok(String::new());
+    }
+    let (old, new) = (String::from_utf8_lossy(&wanted), String::from_utf8_lossy(&content));
+    let diff = TextDiff::from_lines(&*old, &*new);
+    let (expected, now) = (format!("expected{path}"), format!("expanded{path}"));
+    Ok(diff.unified_diff().header(&expected, &now).to_string())
+}
+
+/// Why `expanded` did not fail as it had to.
+fn refusal(case: &Path, path: &str, expanded: &Expanded) -> io::Result<String> {
+    let words = fs::read_to_string(case.join("fails").join(path.trim_start_matches('/')))?;
+    Ok(match &expanded.result {
+        Ok(_) => format!("  {path} was expanded, and should have failed: {words}"),
+        Err(error) => {
+            let said = error.to_string();
+            let missing: Vec<_> =
+                words.lines().map(str::trim).filter(|line| !said.contains(line)).collect();
+            match missing.as_slice() {
+                [] => String::new(),
+                missing => format!("  {path}: no \"{}\" in: {said}\n", missing.join("\", \"")),
+            }
+        }
+    })
+}

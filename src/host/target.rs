@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! A file that a template makes goes to its place: checked, in one move, by e-smith's rules of owner and
+//! mode (`esmith.md` §4, "Writing the target").
+//!
+//! The new content has no name until it is on disk (`O_TMPFILE`), so that a kill leaves nothing beside the
+//! target; only between link and rename it has one, which the next expansion takes away. What is checked
+//! is a copy below `/run/wharf`, under the target's own name.
+
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata, Permissions};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::{Group, User, geteuid, linkat};
+use sha2::{Digest, Sha256};
+
+use crate::host::memory::Memory;
+use crate::host::{Error, command, file};
+use crate::state::container::hex;
+
+/// Who has a target, and who may do what with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// User; `None`: that of the target as it is, or root.
+    pub uid: Option<u32>,
+    /// Group, likewise.
+    pub gid: Option<u32>,
+    /// Permission bits; `None`: those of the target as it is, or 0644.
+    pub mode: Option<u32>,
+}
+
+/// What becomes of a target that is not what we wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edited {
+    /// It is put aside.
+    KeptAside,
+    /// It is replaced.
+    Overwritten,
+    /// It stays.
+    Refused,
+}
+
+/// What is to be written.
+#[derive(Clone, Debug)]
+pub struct NewTarget {
+    /// Where.
+    pub path: PathBuf,
+    /// What.
+    pub content: Vec<u8>,
+    /// For whom.
+    pub access: Access,
+    /// Program and arguments that accept or refuse it.
+    pub check: Option<Vec<String>>,
+    /// What becomes of a target that somebody changed.
+    pub edited: Edited,
+    /// Whether a target counts as changed when we do not know of having written it.
+    pub unknown_is_edited: bool,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Whether the content is another now.
+    pub changed: bool,
+    /// Where the changes of somebody else were put.
+    pub aside: Option<PathBuf>,
+}
+
+/// The number of a user, by number or name; `None`: nobody is called that.
+pub fn user(name: &str) -> Option<u32> {
+    name.parse().ok().or_else(|| Some(User::from_name(name).ok()??.uid.as_raw()))
+}
+
+/// The number of a group, likewise.
+pub fn group(name: &str) -> Option<u32> {
+    name.parse().ok().or_else(|| Some(Group::from_name(name).ok()??.gid.as_raw()))
+}
+
+/// The current content of `path`; `None` when it is not there, or is a link to nothing.
+///
+/// # Errors
+///
+/// It is a directory, no regular file, or cannot be read.
+pub fn content(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    let failed = |source| Error::File { path: path.to_owned(), source };
+    let found = match fs::metadata(path) {
+        Ok(found) => found,
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound
+                || error.raw_os_error() == Some(nix::libc::ELOOP) =>
+        {
+            return Ok(None);
+        }
+        Err(source) => return Err(failed(source)),
+    };
+    if found.is_dir() {
+        return Err(failed(io::ErrorKind::IsADirectory.into()));
+    }
+    if !found.is_file() {
+        return Err(failed(io::Error::other("it is no regular file")));
+    }
+    fs::read(path).map(Some).map_err(failed)
+}
+
+/// Where and how long a new content is checked.
+#[derive(Clone, Debug)]
+pub struct Checks {
+    /// The directory for copies.
+    pub stage: PathBuf,
+    /// How long the program may take.
+    pub limit: Duration,
+}
+
+/// Asks the program that will read `content` under the name `path`.
+///
+/// # Errors
+///
+/// It refuses, takes too long, or is not there.
+pub async fn check(
+    program: &[String],
+    path: &Path,
+    content: &[u8],
+    checks: &Checks,
+) -> Result<(), Error> {
+    let stage = &checks.stage;
+    let failed = |source| Error::File { path: stage.to_owned(), source };
+    fs::create_dir_all(stage).map_err(failed)?;
+    fs::set_permissions(stage, Permissions::from_mode(0o700)).map_err(failed)?;
+    let directory = tempfile::tempdir_in(stage).map_err(failed)?;
+    let copy = directory.path().join(path.file_name().unwrap_or_default());
+    file::replace(&copy, content, 0o600).map_err(failed)?;
+    let place = copy.to_string_lossy();
+    let words: Vec<String> = program.iter().map(|word| word.replace("{file}", &place)).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let Some((program, args)) = words.split_first() else { return Ok(()) };
+    match command::run_within(checks.limit, program, args, &[], b"").await {
+        Ok(_) => Ok(()),
+        Err(source) => Err(Error::Refused { path: path.to_owned(), source }),
+    }
+}
+
+/// Takes away what a kill has left of earlier checks.
+pub fn clear(checks: &Checks) {
+    // What stays disturbs nobody: each check has a directory of its own.
+    fs::remove_dir_all(&checks.stage).unwrap_or_default();
+}
+
+/// Writes `new`, unless it is there already.
+///
+/// # Errors
+///
+/// It cannot be written, its reader refuses it, or somebody changed it and it is to stay. The target is
+/// then what it was.
+pub async fn write(new: &NewTarget, memory: &Memory, checks: &Checks) -> Result<Written, Error> {
+    let path = &new.path;
+    let failed = |source| Error::File { path: path.clone(), source };
+    let directory = path.parent().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
+    if !directory.is_dir() {
+        let source = io::Error::new(io::ErrorKind::NotFound, "there is no such directory");
+        return Err(Error::File { path: directory.to_owned(), source });
+    }
+    let old = content(path)?;
+    let found = fs::symlink_metadata(path).ok();
+    let mut written = Written::default();
+    let hash = hex(&Sha256::digest(&new.content));
+    if let (Some(old), Some(found)) = (&old, &found)
+        && *old == new.content
+    {
+        if !found.is_symlink() {
+            let access = settled(new.access, Some(found));
+            adapt(path, found, access).map_err(failed)?;
+        }
+        memory.remember_written(path, &hash)?;
+        sweep(path);
+        return Ok(written);
+    }
+    if let Some(program) = &new.check {
+        check(program, path, &new.content, checks).await?;
+    }
+    if let Some(old) = &old {
+        let known = memory.written(path);
+        let is_edited = if known.is_empty() {
+            new.unknown_is_edited
+        } else {
+            !known.contains(&hex(&Sha256::digest(old)))
+        };
+        match new.edited {
+            Edited::Refused if is_edited => {
+                return Err(failed(io::Error::other(
+                    "somebody changed it since it was written, and its template says that it stays then (--force to put it aside)",
+                )));
+            }
+            Edited::KeptAside if is_edited => {
+                let mode = found.as_ref().map_or(0o600, |found| found.mode() & 0o7777);
+                written.aside = Some(put_aside(path, old, mode).map_err(failed)?);
+            }
+            Edited::Refused | Edited::KeptAside | Edited::Overwritten => {}
+        }
+    }
+    memory.remember_written(path, &hash)?;
+    let access = settled(new.access, found.as_ref().filter(|found| found.is_file()));
+    replace(directory, path, &new.content, access).map_err(failed)?;
+    written.changed = true;
+    if found.is_some() {
+        sweep(path);
+    }
+    Ok(written)
+}
+
+/// Takes the target away; whether it was there.
+///
+/// # Errors
+///
+/// It is a directory or cannot be removed.
+pub fn delete(path: &Path, memory: &Memory) -> Result<bool, Error> {
+    let removed = match fs::remove_file(path) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(source) => return Err(Error::File { path: path.to_owned(), source }),
+    };
+    memory.forget_written(path)?;
+    Ok(removed)
+}
+
+/// All of `access` given: what nothing was said about is what `found` has.
+fn settled(access: Access, found: Option<&Metadata>) -> Access {
+    let own = geteuid();
+    // Only root can give a file away.
+    let other = |id: u32| if own.is_root() { Some(id) } else { None };
+    Access {
+        uid: access.uid.or_else(|| other(found.map_or(0, MetadataExt::uid))),
+        gid: access.gid.or_else(|| other(found.map_or(0, MetadataExt::gid))),
+        mode: Some(access.mode.unwrap_or(found.map_or(0o644, |found| found.mode() & 0o7777))),
+    }
+}
+
+/// Gives a target that keeps its content the owner and mode it should have.
+fn adapt(path: &Path, found: &Metadata, access: Access) -> io::Result<()> {
+    let is_other = |wanted: Option<u32>, has: u32| wanted.is_some_and(|wanted| wanted != has);
+    if is_other(access.uid, found.uid()) || is_other(access.gid, found.gid()) {
+        lchown(path, access.uid, access.gid)?;
+    }
+    match access.mode {
+        Some(mode) if mode != found.mode() & 0o7777 => {
+            fs::set_permissions(path, Permissions::from_mode(mode))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Puts `content` under the name `path` in one move.
+fn replace(directory: &Path, path: &Path, content: &[u8], access: Access) -> io::Result<()> {
+    let passing = passing(path);
+    match fs::remove_file(&passing) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let flags = OFlag::O_TMPFILE | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    let (mut file, has_name) = match open(directory, flags, Mode::from_bits_truncate(0o600)) {
+        Ok(file) => (File::from(file), false),
+        // Not every file system has files without a name (NFS, overlays of old kernels).
+        Err(_) => {
+            (fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&passing)?, true)
+        }
+    };
+    let filled = (|| {
+        file.write_all(content)?;
+        // Owner first: a change of owner takes the bits for another identity away.
+        if access.uid.is_some() || access.gid.is_some() {
+            fchown(&file, access.uid, access.gid)?;
+        }
+        if let Some(mode) = access.mode {
+            file.set_permissions(Permissions::from_mode(mode))?;
+        }
+        file.sync_all()?;
+        if !has_name {
+            let unnamed = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            linkat(AT_FDCWD, &unnamed, AT_FDCWD, &passing, AtFlags::AT_SYMLINK_FOLLOW)?;
+        }
+        fs::rename(&passing, path)
+    })();
+    if let Err(error) = filled {
+        fs::remove_file(&passing).unwrap_or_default();
+        return Err(error);
+    }
+    File::open(directory)?.sync_all()
+}
+
+/// The name that the new content has for a moment.
+fn passing(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".wharf-new");
+    path.with_file_name(name)
+}
+
+/// Keeps `old` beside `path`, under a name where nothing else was kept; gives that.
+fn put_aside(path: &Path, old: &[u8], mode: u32) -> io::Result<PathBuf> {
+    for number in 0_u32.. {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".wharf-save");
+        if number > 0 {
+            name.push(format!(".{number}"));
+        }
+        let aside = PathBuf::from(name);
+        match fs::read(&aside) {
+            Ok(kept) if kept == old => return Ok(aside),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                file::replace(&aside, old, mode)?;
+                return Ok(aside);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// Takes away what RPM left beside a target that is made from a template, as e-smith does: it has nothing
+/// to say.
+fn sweep(path: &Path) {
+    for end in [".rpmsave", ".rpmnew"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        fs::remove_file(name).unwrap_or_default();
+    }
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Units of systemd.
+//!
+//! Source: `systemd.syntax(7)`, `systemd.unit(5)` (specifiers), `systemd.service(5)` (command lines),
+//! `conf-parser.c`, `extract-word.c`, `load-fragment.c`. What a line can hold depends on its key:
+//!
+//! * `Exec...=` is split into words, with quotes and C escapes; then `%` begins a specifier and `$` a
+//!   variable;
+//! * `Environment=` likewise, without variables;
+//! * `Description=` is taken as it is, but for `%`;
+//! * the limits that can be a share take `%` for that;
+//! * all others are lists or single words to us: some are split and unquoted, some are not.
+
+use std::fmt::Write as _;
+
+use super::{Lexer, Refusal, in_comment, is_control, is_name, is_noncharacter, none, one_line};
+
+/// The position in a unit.
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the position")]
+pub(super) struct Systemd {
+    at: At,
+    key: String,
+    /// Nothing but white space stands on this line of the file.
+    fresh: bool,
+    /// Behind a backslash.
+    escaped: bool,
+    /// Behind a percent sign.
+    percent: bool,
+    /// The quote that is open in the text.
+    quote: Option<char>,
+    /// What is literal of the word so far.
+    word: String,
+    /// The word is not empty.
+    begun: bool,
+    /// The word is the program of a command line.
+    program: bool,
+    /// The command line began with a colon: it has no variables.
+    colon: bool,
+    /// A quote was not closed on its line.
+    unclosed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum At {
+    #[default]
+    Line,
+    Section,
+    Key,
+    Text,
+    Comment,
+    /// In a comment between the lines of one text.
+    Between,
+}
+
+/// How the text behind a key is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Exec,
+    Environment,
+    Description,
+    Share,
+    Other,
+}
+
+const SHARES: [&str; 9] = [
+    "CPUQuota",
+    "ManagedOOMMemoryPressureLimit",
+    "MemoryHigh",
+    "MemoryLow",
+    "MemoryMax",
+    "MemoryMin",
+    "MemorySwapMax",
+    "MemoryZSwapMax",
+    "TasksMax",
+];
+
+/// Lists of paths, that only look like command lines by their names.
+const PATHS: [&str; 2] = ["ExecPaths", "ExecSearchPath"];
+
+const UNIT: &str = "a unit of systemd";
+const WORD: &str = "a word of a unit";
+
+impl Systemd {
+    fn kind(&self) -> Kind {
+        match self.key.trim() {
+            "Environment" => Kind::Environment,
+            "Description" => Kind::Description,
+            key if SHARES.contains(&key) => Kind::Share,
+            key if key.starts_with("Exec") && !PATHS.contains(&key) => Kind::Exec,
+            _ => Kind::Other,
+        }
+    }
+
+    fn next_line(&mut self) {
+        if self.at == At::Between {
+            self.at = At::Text;
+        } else if self.at == At::Text && self.escaped {
+            self.escaped = false;
+            if self.quote.is_none() {
+                self.end_word();
+            }
+        } else {
+            let unclosed = self.unclosed || self.quote.is_some();
+            *self = Self { unclosed, ..Self::default() };
+        }
+        self.fresh = true;
+    }
+
+    fn end_word(&mut self) {
+        if self.begun {
+            // A semicolon of its own begins the next command.
+            self.program = self.word == ";";
+            self.colon &= !self.program;
+        }
+        self.word.clear();
+        self.begun = false;
+    }
+
+    fn text(&mut self, c: char) {
+        if std::mem::take(&mut self.escaped) {
+            self.begun = true;
+            self.word.push(c);
+            return;
+        }
+        self.percent = c == '%' && !self.percent;
+        match (self.quote, c) {
+            (_, '\\') => self.escaped = true,
+            (Some(quote), c) if c == quote => self.quote = None,
+            (None, '"' | '\'') if matches!(self.kind(), Kind::Exec | Kind::Environment) => {
+                self.quote = Some(c);
+                self.begun = true;
+            }
+            (None, ' ' | '\t') => self.end_word(),
+            (_, c) => {
+                if self.program && c == ':' && self.word.chars().all(|c| "@-:+!|".contains(c)) {
+                    self.colon = true;
+                }
+                self.word.push(c);
+                self.begun = true;
+            }
+        }
+    }
+
+    /// Whether a variable's name or braces are open just here.
+    fn in_variable(&self) -> bool {
+        // A word that is one variable to its end.
+        if self.word.starts_with('$') && !self.word.starts_with("${") {
+            return true;
+        }
+        let Some((_, name)) = self.word.rsplit_once('$') else { return false };
+        match name.strip_prefix('{') {
+            Some(inner) => !inner.contains('}'),
+            None => name.chars().all(is_name),
+        }
+    }
+
+    fn command(&mut self, text: &str, out: &mut String) -> Result<(), Refusal> {
+        const PLACE: &str = "a command line of a unit";
+        let refused = |why| Err(Refusal { place: PLACE, why });
+        if !self.colon && self.in_variable() {
+            return refused("it stands behind a dollar sign: write ${NAME}, and a space between");
+        }
+        if self.program {
+            none(text, |c| c == '$', PLACE, "a program's name cannot have a dollar sign")?;
+            let at_begin = self.word.chars().all(|c| "@-:+!|".contains(c));
+            if at_begin && !text.starts_with(|c: char| c == '/' || c.is_alphanumeric()) {
+                return refused("a program's name begins with a slash, a letter or a digit");
+            }
+        }
+        self.words(text, !self.colon, out);
+        Ok(())
+    }
+
+    /// `text` in the C escapes that the words of a unit know, bare and in both quotes.
+    fn words(&mut self, text: &str, dollars: bool, out: &mut String) {
+        if text.is_empty() && self.quote.is_none() && !self.begun {
+            out.push_str("\"\"");
+        }
+        for c in text.chars() {
+            match c {
+                '\\' => out.push_str("\\\\"),
+                '\n' => out.push_str("\\n"),
+                '\t' => out.push_str("\\t"),
+                '%' => out.push_str("%%"),
+                '$' if dollars => out.push_str("$$"),
+                // A line that begins with # or ; is passed over, also where it continues another.
+                '"' | '\'' | '#' | ';' => hex(c, out),
+                ' ' if self.quote.is_none() => hex(c, out),
+                c if c.is_ascii_control() => hex(c, out),
+                c => out.push(c),
+            }
+        }
+        self.begun = true;
+        self.word.push('.');
+    }
+
+    fn plain(&mut self, text: &str, kind: Kind, out: &mut String) -> Result<(), Refusal> {
+        one_line(text, UNIT)?;
+        if kind == Kind::Description {
+            const PLACE: &str = "the description of a unit";
+            if text.ends_with('\\') || text.trim() != text {
+                return Err(Refusal {
+                    place: PLACE,
+                    why: "it begins or ends with white space, or ends in a backslash",
+                });
+            }
+            if self.fresh && text.starts_with(['#', ';']) {
+                return Err(Refusal { place: PLACE, why: "it would begin a comment" });
+            }
+        } else {
+            none(text, char::is_whitespace, WORD, "it has white space")?;
+            none(text, |c| matches!(c, '"' | '\'' | '\\'), WORD, "it has a quote or a backslash")?;
+            none(text, |c| matches!(c, '#' | ';'), WORD, "it has a # or a ;")?;
+        }
+        if kind == Kind::Share {
+            out.push_str(text);
+        } else {
+            out.push_str(&text.replace('%', "%%"));
+        }
+        Ok(())
+    }
+
+    fn in_text(&mut self, text: &str, out: &mut String) -> Result<(), Refusal> {
+        if self.escaped || self.percent {
+            return Err(Refusal {
+                place: UNIT,
+                why: "it stands behind a backslash or a single percent sign",
+            });
+        }
+        match self.kind() {
+            Kind::Exec => self.command(text, out)?,
+            Kind::Environment => {
+                let left_out = |c: char| c.is_ascii() && is_control(c) && c != '\n';
+                none(text, left_out, "a variable of a unit", "it has a control character")?;
+                self.words(text, false, out);
+            }
+            kind @ (Kind::Description | Kind::Share | Kind::Other) => {
+                self.plain(text, kind, out)?;
+            }
+        }
+        self.fresh &= text.is_empty();
+        Ok(())
+    }
+}
+
+impl Lexer for Systemd {
+    fn literal(&mut self, c: char) -> Result<(), Refusal> {
+        if c == '\n' {
+            self.next_line();
+            return Ok(());
+        }
+        let fresh = self.fresh;
+        self.fresh &= matches!(c, ' ' | '\t');
+        match self.at {
+            At::Line => match c {
+                ' ' | '\t' => {}
+                '#' | ';' => self.at = At::Comment,
+                '[' => self.at = At::Section,
+                _ => {
+                    self.at = At::Key;
+                    self.key.push(c);
+                }
+            },
+            At::Key if c == '=' => {
+                self.at = At::Text;
+                self.program = true;
+            }
+            At::Key => self.key.push(c),
+            At::Text if fresh && matches!(c, '#' | ';') => self.at = At::Between,
+            At::Text => self.text(c),
+            At::Section | At::Comment | At::Between => {}
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, text: &str, _: &str, out: &mut String) -> Result<(), Refusal> {
+        none(text, is_noncharacter, UNIT, "it has a code that is no character of Unicode")?;
+        match self.at {
+            At::Comment | At::Between => in_comment(text, out),
+            At::Text => self.in_text(text, out),
+            At::Line | At::Section | At::Key => {
+                if text.is_empty() || !text.chars().all(|c| is_name(c) || c == '-') {
+                    const PLACE: &str = "the name of a section or key";
+                    return Err(Refusal {
+                        place: PLACE,
+                        why: "a name has letters, digits, _ and -",
+                    });
+                }
+                self.key.push_str(text);
+                if self.at == At::Line {
+                    self.at = At::Key;
+                }
+                out.push_str(text);
+                Ok(())
+            }
+        }
+    }
+
+    fn open(&self) -> Option<&'static str> {
+        (self.unclosed || self.quote.is_some()).then_some("quotes of a unit")
+    }
+}
+
+fn hex(c: char, out: &mut String) {
+    let _ = write!(out, "\\x{:02x}", u32::from(c));
+}

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! A target that somebody asks for by its path, as `expand-template` and events do.
+
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use serde_json::Value;
+use tera::Context;
+
+use super::declare::{self, Declared};
+use super::format::Format;
+use super::fragment::{self, Fragment, Roots};
+use super::view::{View, Words};
+use super::{context, expand};
+use crate::settings::{Profile, Root};
+
+/// Why a target cannot be rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The path leads somewhere else.
+    #[error("{path}: {why}")]
+    Path {
+        /// What was asked for.
+        path: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// Its fragments could not be read.
+    #[error(transparent)]
+    Fragments(#[from] fragment::Error),
+    /// Its metadata or front matter are wrong.
+    #[error(transparent)]
+    Declared(#[from] declare::Error),
+    /// Its metadata could not be read.
+    #[error("cannot read {}", path.display())]
+    Metadata {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A fragment is wrong.
+    #[error(transparent)]
+    Expand(#[from] expand::Error),
+    /// The result is not what its format is.
+    #[error("what the fragments make is no {format}: {why}")]
+    Malformed {
+        /// Name of the format.
+        format: &'static str,
+        /// What the parser says.
+        why: String,
+    },
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// The path of the template, which is that of the target unless something says otherwise.
+    pub path: String,
+    /// Another target (`--output_filename`).
+    pub output: Option<String>,
+    /// Other places of templates, most important first (`--expand_queue`).
+    pub queue: Vec<PathBuf>,
+}
+
+/// All that is needed to render one target.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// Where it goes.
+    pub target: PathBuf,
+    /// What its template says about itself.
+    pub declared: Declared,
+    /// What it is.
+    pub format: Format,
+    /// What the admin is told.
+    pub notes: Vec<String>,
+    fragments: Vec<Fragment>,
+}
+
+/// Directories with metadata, least important first.
+pub fn metadata_places(profile: Profile, root: &Root) -> Vec<PathBuf> {
+    let own = match profile {
+        Profile::Sme => "/etc/e-smith/templates.metadata",
+        Profile::OpenSuse | Profile::Debian | Profile::Generic => "/etc/wharf/templates.metadata",
+    };
+    vec![root.at("/usr/share/wharf/templates.metadata"), root.at(own)]
+}
+
+impl Order {
+    /// Reads everything about the target but the records.
+    ///
+    /// # Errors
+    ///
+    /// There is no template, or it is wrong.
+    pub fn prepare(
+        &self,
+        roots: &Roots,
+        metadata: &[PathBuf],
+        root: &Root,
+    ) -> Result<Prepared, Error> {
+        let path = inside(&self.path)?;
+        let mut declared = Declared::default();
+        let mut notes = Vec::new();
+        for place in metadata {
+            notes.extend(read_metadata(&mut declared, &place.join(&path))?);
+        }
+        let output = declared.output_filename.as_deref().or(self.output.as_deref());
+        let mut target = inside(output.unwrap_or(&self.path))?;
+        if let Some(prefix) = &declared.output_prefix {
+            target = inside(prefix)?.join(target);
+        }
+        let mut fragments = Vec::new();
+        if !declared.delete {
+            let queue = declared.queue.as_deref().filter(|queue| !queue.is_empty());
+            let queue = queue.or((!self.queue.is_empty()).then_some(&self.queue));
+            let queued: Option<Vec<_>> =
+                queue.map(|all| all.iter().map(|dir| root.at(dir)).collect());
+            let template = match &declared.template_path {
+                Some(other) => inside(other)?,
+                None => path,
+            };
+            let template = template.to_string_lossy();
+            let found = match queued {
+                Some(directories) => roots.queue(&directories).collect(&template)?,
+                None => roots.collect(&template)?,
+            };
+            notes.extend(found.notes);
+            fragments = found.fragments;
+            for fragment in &fragments {
+                if let Ok(text) = std::str::from_utf8(&fragment.content) {
+                    declared.read_front(&fragment.origin, text)?;
+                }
+            }
+        }
+        let format = declared.format.unwrap_or_else(|| Format::of_path(&target));
+        let target = root.at(&target);
+        Ok(Prepared { target, declared, format, notes, fragments })
+    }
+}
+
+/// `path` from the root on, without a leading slash.
+fn inside(path: &str) -> Result<PathBuf, Error> {
+    let wrong = |why| Error::Path { path: path.to_owned(), why };
+    if path.contains(char::is_control) {
+        return Err(wrong("a control character is no part of a path"));
+    }
+    let mut clean = PathBuf::new();
+    for part in Path::new(path).components() {
+        match part {
+            Component::RootDir | Component::CurDir => {}
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir | Component::Prefix(_) => {
+                return Err(wrong("'..' would lead out of it; name the target itself"));
+            }
+        }
+    }
+    if clean.as_os_str().is_empty() || path.ends_with('/') {
+        return Err(wrong("that is no file; name the target itself"));
+    }
+    Ok(clean)
+}
+
+fn read_metadata(declared: &mut Declared, path: &Path) -> Result<Vec<String>, Error> {
+    let failed = |source| Error::Metadata { path: path.to_owned(), source };
+    let found = match fs::metadata(path) {
+        Ok(found) => found,
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let text =
+        |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    if found.is_file() {
+        let text = text(path).map_err(failed)?;
+        return Ok(declared.read_lines(&path.display().to_string(), &text)?);
+    }
+    let mut warnings = Vec::new();
+    let entries = fs::read_dir(path).map_err(failed)?;
+    let mut names = entries.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    names.sort_by_key(fs::DirEntry::file_name);
+    for entry in names {
+        let file = entry.path();
+        // The metadata of a target below this one.
+        if !file.is_file() {
+            continue;
+        }
+        let text = text(&file).map_err(failed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        warnings.extend(declared.read_value(&file.display().to_string(), &name, &text)?);
+    }
+    Ok(warnings)
+}
+
+impl Prepared {
+    /// Adds the words by which the template can ask for something.
+    pub fn ask(&self, words: &mut Words) {
+        for fragment in &self.fragments {
+            if expand::has_tags(&fragment.content)
+                && let Ok(text) = std::str::from_utf8(&fragment.content)
+            {
+                words.read(text);
+            }
+        }
+        let places = self.declared.needs.iter().chain(self.declared.defaults.keys());
+        for place in places {
+            words.read(place.split('/').next().unwrap_or_default());
+            if !place.starts_with("configuration/") {
+                words.read("databases");
+            }
+        }
+    }
+
+    /// The content; `shared` is `view` as Tera takes it.
+    ///
+    /// # Errors
+    ///
+    /// A fragment is wrong, or the whole is not what its format says.
+    pub fn render(&self, view: &View, shared: &Context) -> Result<Vec<u8>, Error> {
+        let Declared { more, defaults, .. } = &self.declared;
+        let content = if more.is_empty() && defaults.is_empty() {
+            expand::expand(&self.fragments, view.values(), shared, self.format)?
+        } else {
+            let own = view.with(more).with_defaults(defaults);
+            expand::expand(&self.fragments, own.values(), &context(&own), self.format)?
+        };
+        let content = match self.declared.filter {
+            Some(filter) => content
+                .split_inclusive(|b| *b == b'\n')
+                .filter_map(|l| filter.apply(l))
+                .flatten()
+                .collect(),
+            None => content,
+        };
+        self.parse(&content)?;
+        Ok(content)
+    }
+
+    /// Reads JSON and YAML, whose parsers are in the house.
+    fn parse(&self, content: &[u8]) -> Result<(), Error> {
+        let malformed = |why| Error::Malformed { format: self.format.name(), why };
+        match self.format {
+            Format::Json => serde_json::from_slice::<Value>(content)
+                .map(drop)
+                .map_err(|error| malformed(error.to_string())),
+            Format::Yaml => {
+                let text = std::str::from_utf8(content).map_err(|e| malformed(e.to_string()))?;
+                serde_saphyr::from_multiple::<Value>(text)
+                    .map(drop)
+                    .map_err(|error| malformed(error.to_string()))
+            }
+            Format::Plain
+            | Format::Shell
+            | Format::Sysconfig
+            | Format::Systemd
+            | Format::Apache
+            | Format::Nginx
+            | Format::Dnsmasq
+            | Format::Nftables
+            | Format::Hosts
+            | Format::Cron => Ok(()),
+        }
+    }
+}
+
+impl Format {
+    /// What a file of this name is, where nothing says so.
+    pub fn of_path(target: &Path) -> Self {
+        let path = target.to_string_lossy();
+        let path = path.trim_start_matches('/');
+        let end = target.extension().and_then(|end| end.to_str()).unwrap_or_default();
+        let is_below = |directory: &str| path.starts_with(directory);
+        match end {
+            "nft" => Self::Nftables,
+            "json" => Self::Json,
+            "yaml" | "yml" => Self::Yaml,
+            "sh" => Self::Shell,
+            "service" | "socket" | "timer" | "mount" | "path" | "target" | "slice" | "network"
+            | "netdev" | "link"
+                if path.contains("systemd/") =>
+            {
+                Self::Systemd
+            }
+            _ if is_below("etc/sysconfig/") || is_below("etc/default/") => Self::Sysconfig,
+            _ if is_below("etc/httpd/") || is_below("etc/apache2/") => Self::Apache,
+            _ if is_below("etc/nginx/") => Self::Nginx,
+            _ if is_below("etc/dnsmasq") => Self::Dnsmasq,
+            _ if is_below("etc/cron.d/") || path == "etc/crontab" => Self::Cron,
+            _ if path == "etc/hosts" => Self::Hosts,
+            _ => Self::Plain,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stays_inside() {
+        assert_eq!(inside("/etc/a").unwrap(), Path::new("etc/a"));
+        assert_eq!(inside("etc/./a").unwrap(), Path::new("etc/a"));
+        for bad in ["", "/", "../x", "/etc/../../x", "/etc/a/", "a\nb"] {
+            assert!(inside(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_format_is_told_by_the_path() {
+        for (path, format) in [
+            ("etc/sysconfig/x", Format::Sysconfig),
+            ("/etc/httpd/conf/httpd.conf", Format::Apache),
+            ("etc/systemd/system/a.service", Format::Systemd),
+            ("etc/dnsmasq.d/x", Format::Dnsmasq),
+            ("etc/motd", Format::Plain),
+            ("srv/x.json", Format::Json),
+        ] {
+            assert_eq!(Format::of_path(Path::new(path)), format, "{path}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Nothing gets out of a template past the marks ([`super::format::mark`]).
+//!
+//! Tera 1.20 escapes what is a text at the end of `{{ }}`, but not what `~` puts together, and not the
+//! texts of a list that is written as a whole. Behind every `{{ }}` that is not `safe` stands a filter
+//! of ours: it turns a put-together text into an ordinary one, and refuses lists and objects.
+
+use tera::ast::{Expr, ExprVal, FunctionCall, Node};
+use tera::{Template, Tera, Value};
+
+/// Name of the filter; with a blank, so that no template can call it.
+const FILTER: &str = "as written";
+
+/// Puts the filter behind the expressions of all templates that `tera` has.
+pub fn mark_all(tera: &mut Tera) {
+    tera.register_filter(FILTER, |value: &Value, _: &_| match value {
+        Value::Array(_) | Value::Object(_) => Err(tera::Error::msg(
+            "a list or an object cannot be written as it is: go through it with {% for %}, \
+             or write it as JSON with | json_encode | safe",
+        )),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(value.clone()),
+    });
+    tera.templates.values_mut().for_each(in_template);
+}
+
+fn in_template(template: &mut Template) {
+    in_nodes(&mut template.ast);
+    for definition in template.macros.values_mut() {
+        in_nodes(&mut definition.body);
+    }
+    for block in template.blocks.values_mut() {
+        in_nodes(&mut block.body);
+    }
+    for (_, block) in template.blocks_definitions.values_mut().flatten() {
+        in_nodes(&mut block.body);
+    }
+}
+
+fn in_nodes(nodes: &mut [Node]) {
+    for node in nodes {
+        match node {
+            Node::VariableBlock(_, expression) => in_expression(expression),
+            Node::MacroDefinition(_, definition, _) => in_nodes(&mut definition.body),
+            Node::FilterSection(_, section, _) => in_nodes(&mut section.body),
+            Node::Block(_, block, _) => in_nodes(&mut block.body),
+            Node::Forloop(_, each, _) => {
+                in_nodes(&mut each.body);
+                in_nodes(each.empty_body.as_deref_mut().unwrap_or_default());
+            }
+            Node::If(branches, _) => {
+                for (_, _, body) in &mut branches.conditions {
+                    in_nodes(body);
+                }
+                if let Some((_, body)) = &mut branches.otherwise {
+                    in_nodes(body);
+                }
+            }
+            Node::Super
+            | Node::Text(_)
+            | Node::Extends(..)
+            | Node::Include(..)
+            | Node::ImportMacro(..)
+            | Node::Set(..)
+            | Node::Raw(..)
+            | Node::Break(_)
+            | Node::Continue(_)
+            | Node::Comment(..) => {}
+        }
+    }
+}
+
+fn in_expression(expression: &mut Expr) {
+    // The values in what a macro gives are marked one by one.
+    let marked = matches!(expression.val, ExprVal::MacroCall(_)) && expression.filters.is_empty();
+    if !marked && !expression.is_marked_safe() {
+        let args = std::iter::empty().collect();
+        expression.filters.push(FunctionCall { name: FILTER.to_owned(), args });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(template: &str) -> Result<String, tera::Error> {
+        let mut tera = Tera::default();
+        tera.set_escape_fn(|text| format!("<{text}>"));
+        tera.autoescape_on(vec![""]);
+        tera.add_raw_template("t", template).unwrap();
+        mark_all(&mut tera);
+        let view = serde_json::json!({ "a": "x", "n": 1, "list": ["x", "y"], "no": null });
+        tera.render("t", &tera::Context::from_value(view).unwrap())
+    }
+
+    #[test]
+    fn every_text_is_marked_once_wherever_it_comes_from() {
+        for (template, expected) in [
+            ("{{ a }}{{ n }}{{ no }}{{ a | upper }}", "<x>1<X>"),
+            ("{{ a ~ a }}{{ 'b' }}", "<xx><b>"),
+            ("{% if a %}{{ a ~ 1 }}{% else %}{% endif %}", "<x1>"),
+            ("{% if not a %}{% elif a %}{{ a ~ 2 }}{% endif %}", "<x2>"),
+            ("{% if not a %}{% else %}{{ a ~ 3 }}{% endif %}", "<x3>"),
+            ("{% for i in list %}{{ i ~ a }}{% endfor %}", "<xx><yx>"),
+            ("{% for i in [] %}{% else %}{{ a ~ 4 }}{% endfor %}", "<x4>"),
+            ("{% macro m(p) %}{{ p ~ 5 }}{% endmacro %}{{ self::m(p=a) }}", "<x5>"),
+            ("{% block b %}{{ a ~ 6 }}{% endblock %}", "<x6>"),
+            ("{% filter upper %}{{ a ~ 7 }}{% endfilter %}", "<X7>"),
+            ("{% set b = a ~ 8 %}{{ b }}", "<x8>"),
+            (
+                "{{ list | join(sep='-') }}{{ a | safe }}{{ list | json_encode | safe }}",
+                "<x-y>x[\"x\",\"y\"]",
+            ),
+        ] {
+            assert_eq!(rendered(template).unwrap(), expected, "{template}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_not_written_as_a_whole() {
+        for template in ["{{ list }}", "{{ [a, a] }}", "{{ list | sort }}"] {
+            assert!(rendered(template).is_err(), "{template}");
+        }
+    }
+}

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What a fragment may know: the records, what they come to, and the event.
+//!
+//! | variable | what it is |
+//! | --- | --- |
+//! | `KEY` | the record of `configuration` with that key |
+//! | `configuration` | all of them by key, for keys that are no names: `configuration["my-svc"].status` |
+//! | `databases` | every database by name, its records by key |
+//! | `containers`, `routes`, `links`, `local_networks`, `guard`, `engine`, `engine_options` | what the records come to |
+//! | `event`, `arguments` | the event's name and arguments; empty without one |
+//! | `root`, `profile` | where Wharf lives, and on what |
+//!
+//! A record without properties is its text, as e-smith's `$KEY`; one with properties is a table of them
+//! with `type` among them, as `%KEY`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bstr::{BStr, ByteSlice};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::db::{DbName, Record, Records};
+use crate::event::Event;
+use crate::state::exposure::Matches;
+use crate::state::{Container, Desired};
+
+use super::expand::LOST;
+
+/// Variables that need what the records come to.
+const RESOLVED: [&str; 7] =
+    ["containers", "routes", "links", "local_networks", "guard", "engine", "engine_options"];
+
+/// What is known before anything is rendered.
+#[derive(Clone, Debug, Default)]
+pub struct Sources<'a> {
+    /// The databases, `configuration` at least.
+    pub databases: BTreeMap<DbName, Records>,
+    /// What they come to, when some fragment asks for it.
+    pub desired: Option<&'a Desired>,
+    /// What the templates are expanded for.
+    pub event: Option<&'a Event>,
+    /// Where Wharf lives, and on what.
+    pub home: (String, &'static str),
+}
+
+/// The words of some templates: what they can ask for is among them.
+#[derive(Clone, Debug, Default)]
+pub struct Words(BTreeSet<String>);
+
+impl Words {
+    /// Adds those of `text`.
+    pub fn read(&mut self, text: &str) {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        for word in text.split(|c: char| !is_part(c)) {
+            if word.starts_with(|c: char| !c.is_ascii_digit()) && !self.0.contains(word) {
+                self.0.insert(word.to_owned());
+            }
+        }
+    }
+
+    /// Whether every database has to be read.
+    pub fn ask_for_databases(&self) -> bool {
+        self.0.contains("databases")
+    }
+
+    /// Whether the records have to be resolved.
+    pub fn ask_for_desired(&self) -> bool {
+        RESOLVED.iter().any(|word| self.0.contains(*word))
+    }
+}
+
+/// What fragments are rendered with.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    values: Map<String, Value>,
+}
+
+impl View {
+    /// The part of `sources` that `words` can ask for.
+    pub fn new(sources: &Sources<'_>, words: &Words) -> Self {
+        let mut values = Map::new();
+        let configuration =
+            sources.databases.iter().find(|(name, _)| name.as_str() == "configuration");
+        if let Some((_, records)) = configuration {
+            for (key, record) in records.iter() {
+                if let Ok(name) = key.to_str()
+                    && words.0.contains(name)
+                {
+                    values.insert(name.to_owned(), value_of("configuration", key, record));
+                }
+            }
+            if words.0.contains("configuration") {
+                values.insert("configuration".to_owned(), table("configuration", records));
+            }
+        }
+        if words.ask_for_databases() {
+            let all = sources.databases.iter();
+            let all = all.map(|(name, records)| (name.to_string(), table(name.as_str(), records)));
+            values.insert("databases".to_owned(), Value::Object(all.collect()));
+        }
+        if let Some(desired) = sources.desired {
+            values.extend(resolved(desired));
+        }
+        let event = sources.event;
+        values.insert("event".to_owned(), event.map_or("", |event| event.name.as_str()).into());
+        let arguments = event.map(|event| event.args.clone()).unwrap_or_default();
+        values.insert("arguments".to_owned(), arguments.into());
+        values.insert("root".to_owned(), sources.home.0.clone().into());
+        values.insert("profile".to_owned(), sources.home.1.into());
+        Self { values }
+    }
+
+    /// What a pass's own templates see.
+    pub fn of(desired: &Desired) -> Self {
+        Self { values: resolved(desired) }
+    }
+
+    /// All variables.
+    pub const fn values(&self) -> &Map<String, Value> {
+        &self.values
+    }
+
+    /// The same with `more`, texts by name, which e-smith's metadata bring.
+    #[must_use]
+    pub fn with(&self, more: &BTreeMap<String, String>) -> Self {
+        let mut values = self.values.clone();
+        values.extend(more.iter().map(|(name, text)| (name.clone(), text.as_str().into())));
+        Self { values }
+    }
+
+    /// The same with `defaults`, values by `DATABASE/KEY/PROPERTY`, where there is none.
+    #[must_use]
+    pub fn with_defaults(&self, defaults: &BTreeMap<String, String>) -> Self {
+        let mut values = self.values.clone();
+        for (place, default) in defaults {
+            let Some((database, key, property)) = parts(place) else { continue };
+            let mut tables: Vec<&mut Map<String, Value>> = Vec::new();
+            if database == "configuration" {
+                // Both names of a record of this database have to say the same.
+                set(&mut values, key, property, default);
+                tables.extend(values.get_mut("configuration").and_then(Value::as_object_mut));
+            }
+            for table in tables {
+                set(table, key, property, default);
+            }
+            let of = values.get_mut("databases").and_then(|all| all.get_mut(database));
+            if let Some(table) = of.and_then(Value::as_object_mut) {
+                set(table, key, property, default);
+            }
+        }
+        Self { values }
+    }
+}
+
+/// `DATABASE`, `KEY`, `PROPERTY` (empty for the record's text).
+pub(super) fn parts(place: &str) -> Option<(&str, &str, &str)> {
+    let (database, rest) = place.split_once('/')?;
+    let (key, property) = rest.split_once('/').unwrap_or((rest, ""));
+    Some((database, key, property))
+}
+
+fn set(table: &mut Map<String, Value>, key: &str, property: &str, default: &str) {
+    if property.is_empty() {
+        table.entry(key).or_insert_with(|| default.into());
+        return;
+    }
+    let record = table.entry(key).or_insert_with(|| Value::Object(Map::new()));
+    if let Value::String(kind) = record {
+        *record = json!({ "type": kind });
+    }
+    if let Some(properties) = record.as_object_mut() {
+        properties.entry(property).or_insert_with(|| default.into());
+    }
+}
+
+/// Which record and property hold exactly `value`, for a message.
+pub fn holder_of(databases: &BTreeMap<DbName, Records>, value: &str) -> Option<String> {
+    databases.iter().find_map(|(name, records)| {
+        records.iter().find_map(|(key, record)| {
+            let property =
+                record.properties().find(|(_, held)| held.as_bytes() == value.as_bytes());
+            match property {
+                Some((property, _)) => {
+                    Some(format!("database {name}, record '{key}', property '{property}'"))
+                }
+                None => (record.decoded().as_bytes() == value.as_bytes())
+                    .then(|| format!("database {name}, record '{key}'")),
+            }
+        })
+    })
+}
+
+fn table(database: &str, records: &Records) -> Value {
+    let record = |(key, record): (&BStr, &Record)| {
+        Some((key.to_str().ok()?.to_owned(), value_of(database, key, record)))
+    };
+    Value::Object(records.iter().filter_map(record).collect())
+}
+
+fn value_of(database: &str, key: &BStr, record: &Record) -> Value {
+    let place = |name: &BStr| format!("{database} record '{key}', property '{name}'");
+    let mut properties: Map<String, Value> = record
+        .properties()
+        .filter_map(|(name, value)| {
+            let text = text(value.as_ref(), || place(name.as_ref()));
+            Some((name.to_str().ok()?.to_owned(), text))
+        })
+        .collect();
+    if properties.is_empty() {
+        return text(record.decoded().as_ref(), || format!("{database} record '{key}'"));
+    }
+    let kind = text(record.decoded_kind().as_ref(), || format!("{database} record '{key}'"));
+    properties.entry("type").or_insert(kind);
+    Value::Object(properties)
+}
+
+/// `value` as text. What is no UTF-8 becomes words within marks, which fail the template that writes
+/// them, and only that.
+fn text(value: &BStr, place: impl Fn() -> String) -> Value {
+    match value.to_str() {
+        // As in e-smith's tables: the backslash that kept a `|` from separating has done its work.
+        Ok(text) => text.replace("\\|", "|").into(),
+        Err(_) => format!("{LOST}{} is not UTF-8{LOST}", place()).into(),
+    }
+}
+
+/// A route as templates see it: one of `path` and `host` is there.
+#[derive(Serialize)]
+struct RouteView<'a> {
+    path: Option<&'a str>,
+    host: Option<&'a str>,
+    container: &'a str,
+    address: std::net::Ipv4Addr,
+    port: u16,
+    access: &'a str,
+}
+
+fn resolved(desired: &Desired) -> Map<String, Value> {
+    let routes: Vec<_> = desired
+        .routes
+        .iter()
+        .map(|route| {
+            let (path, host) = match &route.matches {
+                Matches::Path(path) => (Some(path.as_str()), None),
+                Matches::Host(host) => (None, Some(host.as_str())),
+            };
+            RouteView {
+                path,
+                host,
+                container: route.container.as_str(),
+                address: route.address,
+                port: route.port.get(),
+                access: route.access.as_str(),
+            }
+        })
+        .collect();
+    let local: Vec<String> = desired
+        .guard
+        .local4
+        .iter()
+        .map(ToString::to_string)
+        .chain(desired.guard.local6.iter().map(ToString::to_string))
+        .collect();
+    let containers: Map<String, Value> = desired
+        .containers
+        .iter()
+        .map(|(name, container)| (name.to_string(), container_view(container)))
+        .collect();
+    let all = json!({
+        "containers": containers,
+        "links": desired.guard.links,
+        "guard": desired.guard,
+        "routes": routes,
+        "local_networks": local,
+        "engine": desired.engine,
+        "engine_options": engine_options(desired),
+    });
+    match all {
+        Value::Object(all) => all,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Map::new()
+        }
+    }
+}
+
+/// A container without its environment, which may hold secrets: a template that needs one names the record.
+fn container_view(container: &Container) -> Value {
+    let spec = &container.spec;
+    let ports: Vec<_> = spec
+        .published()
+        .iter()
+        .map(|port| {
+            json!({
+                "host": port.host, "container": port.container,
+                "protocol": port.protocol,
+            })
+        })
+        .collect();
+    json!({
+        "image": spec.image.to_string(),
+        "address": spec.address(),
+        "wanted": container.wanted.as_str(),
+        "access": container.exposure.as_ref().map(|exposure| exposure.access.as_str()),
+        "ports": ports,
+        "links": container.links,
+    })
+}
+
+/// `daemon.json`, by dockerd's own names.
+fn engine_options(desired: &Desired) -> Value {
+    let engine = &desired.engine;
+    let mut options = Map::new();
+    if let Some(driver) = &engine.storage_driver {
+        options.insert("storage-driver".to_owned(), driver.as_str().into());
+    }
+    if let Some(path) = &engine.data_root {
+        options.insert("data-root".to_owned(), path.to_string_lossy().into());
+    }
+    if let Some(live) = engine.live_restore {
+        options.insert("live-restore".to_owned(), live.into());
+    }
+    Value::Object(options)
+}
