@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bstr::{BStr, ByteSlice};
+
 use crate::db::schema::Schema;
 use crate::db::{self, Audit, DbName, Location, Records};
 use crate::desired::{self, Overrides, Resolution, Snapshot};
@@ -22,6 +24,7 @@ use crate::host::{self, network};
 use crate::settings::{Profile, Root};
 use crate::state::Facts;
 use crate::template::declare::{Declared, OnEdit};
+use crate::template::format::Impossible;
 use crate::template::order::{self, Prepared};
 use crate::template::view::{Sources, View, Words, holder_of};
 use crate::template::{self, Order, Roots};
@@ -32,13 +35,21 @@ pub enum Error {
     /// Its template is wrong.
     #[error(transparent)]
     Template(#[from] order::Error),
-    /// A value of a record cannot be written.
-    #[error("{error}; the value is that of {holder}")]
+    /// A value cannot be written where it stands. It is shown only when it is known to be no secret.
+    #[error(
+        "fragment {fragment}, line {line} of its output: {what} cannot stand in {place}: {why}"
+    )]
     Value {
-        /// Which fragment, and why.
-        error: order::Error,
-        /// Database, record and property.
-        holder: String,
+        /// The fragment's path.
+        fragment: String,
+        /// The line, from 1.
+        line: usize,
+        /// Database, record and property, and the value.
+        what: String,
+        /// Where it stands.
+        place: &'static str,
+        /// What it has that cannot be there.
+        why: &'static str,
     },
     /// The records cannot be read.
     #[error("the records cannot be read")]
@@ -73,7 +84,7 @@ impl Error {
     /// What would mend it, when that is known.
     pub fn remedy(&self) -> Option<String> {
         match self {
-            Self::Template(error) | Self::Value { error, .. } => match error {
+            Self::Template(error) => match error {
                 order::Error::Expand(template::expand::Error::Fragment { remedy, .. }) => {
                     remedy.clone()
                 }
@@ -88,7 +99,7 @@ impl Error {
             Self::NoConfiguration => Some("initialize-default-databases".to_owned()),
             Self::Host(error) => error.remedy(),
             Self::All(error) => error.remedy(),
-            Self::Records { .. } | Self::Lock(_) => None,
+            Self::Value { .. } | Self::Records { .. } | Self::Lock(_) => None,
         }
     }
 }
@@ -255,7 +266,7 @@ fn render(
         Ok(prepared) if !prepared.declared.delete => {
             needs(&prepared.declared, &sources.databases)?;
             let content = prepared.render(&view, &shared);
-            content.map(Some).map_err(|error| with_holder(error, &sources.databases))
+            content.map(Some).map_err(|error| with_holder(error, &sources.databases, &cx.schema))
         }
         Ok(_) | Err(_) => Ok(None),
     };
@@ -334,22 +345,29 @@ fn needs(declared: &Declared, databases: &BTreeMap<DbName, Records>) -> Result<(
     Ok(())
 }
 
-fn with_holder(error: order::Error, databases: &BTreeMap<DbName, Records>) -> Error {
-    let holder = match &error {
-        order::Error::Expand(template::expand::Error::Value { impossible, .. }) => {
-            holder_of(databases, &impossible.value)
-        }
-        order::Error::Path { .. }
-        | order::Error::Fragments(_)
-        | order::Error::Declared(_)
-        | order::Error::Metadata { .. }
-        | order::Error::Expand(_)
-        | order::Error::Malformed { .. } => None,
+/// Says which record a value comes from that cannot be written.
+fn with_holder(
+    error: order::Error,
+    databases: &BTreeMap<DbName, Records>,
+    schema: &Schema,
+) -> Error {
+    let order::Error::Expand(template::expand::Error::Value { fragment, line, impossible }) = error
+    else {
+        return Error::Template(error);
     };
-    match holder {
-        Some(holder) => Error::Value { error, holder },
-        None => Error::Template(error),
-    }
+    let Impossible { value, place, why, .. } = impossible;
+    let what = match holder_of(databases, &value) {
+        Some(holder) => {
+            let property = holder.property.as_deref().map(BStr::new);
+            if schema.hides(&holder.database, holder.key.as_bstr(), property) {
+                format!("the value of {holder} (not shown)")
+            } else {
+                format!("the value {value:?} of {holder}")
+            }
+        }
+        None => "a value that the template puts together (not shown)".to_owned(),
+    };
+    Error::Value { fragment, line, what, place, why }
 }
 
 /// The right to write targets, and what that needs.

@@ -33,7 +33,7 @@ pub enum Error {
         remedy: Option<String>,
     },
     /// A value has bytes that the target's format cannot hold where it stands.
-    #[error("fragment {fragment}, line {line} of its output: {impossible}")]
+    #[error("fragment {fragment}, line {line} of its output: a value cannot stand in {}: {}", impossible.place, impossible.why)]
     Value {
         /// Its path.
         fragment: String,

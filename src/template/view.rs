@@ -15,8 +15,9 @@
 //! with `type` among them, as `%KEY`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use bstr::{BStr, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -174,19 +175,41 @@ fn set(table: &mut Map<String, Value>, key: &str, property: &str, default: &str)
     }
 }
 
-/// Which record and property hold exactly `value`, for a message.
-pub fn holder_of(databases: &BTreeMap<DbName, Records>, value: &str) -> Option<String> {
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Name of the database.
+    pub database: String,
+    /// The record.
+    pub key: BString,
+    /// The property; `None`: it is the record's text.
+    pub property: Option<BString>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { database, key, property } = self;
+        write!(f, "database {database}, record '{key}'")?;
+        match property {
+            Some(property) => write!(f, ", property '{property}'"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Which record and property hold exactly `value`.
+pub fn holder_of(databases: &BTreeMap<DbName, Records>, value: &str) -> Option<Holder> {
     databases.iter().find_map(|(name, records)| {
         records.iter().find_map(|(key, record)| {
-            let property =
-                record.properties().find(|(_, held)| held.as_bytes() == value.as_bytes());
-            match property {
-                Some((property, _)) => {
-                    Some(format!("database {name}, record '{key}', property '{property}'"))
-                }
-                None => (record.decoded().as_bytes() == value.as_bytes())
-                    .then(|| format!("database {name}, record '{key}'")),
-            }
+            let mut properties = record.properties();
+            let property = properties.find(|(_, held)| held.as_bytes() == value.as_bytes());
+            let property = property.map(|(property, _)| property.into_owned());
+            let is_text = || record.decoded().as_bytes() == value.as_bytes();
+            (property.is_some() || is_text()).then(|| Holder {
+                database: name.to_string(),
+                key: key.to_owned(),
+                property,
+            })
         })
     })
 }

@@ -253,9 +253,17 @@ fn a_value_that_the_format_cannot_hold_is_told_with_its_record() {
     let text = fs::read_to_string(place.at("etc/sysconfig/app")).unwrap();
     assert_eq!(text, "A=\"a \\$(touch /tmp/x) \\\"b\\\"\"\n");
     set("a\nB=1");
-    let words = ["record 'app'", "property 'words'", "sysconfig/app"];
+    let words = ["record 'app'", "property 'words'", "sysconfig/app", "\"a\\nB=1\""];
     place.expand(&["/etc/sysconfig/app"]).ended_with(1).complains_of(&words);
     assert_eq!(fs::read_to_string(place.at("etc/sysconfig/app")).unwrap(), text);
+
+    place.fragment("sysconfig/app", "A=\"{{ app.Password }}\"\n");
+    let mut db = command(env!("CARGO_BIN_EXE_db"));
+    db.args(["configuration", "setprop", "app", "Password", "top\nsecret"]);
+    run(place.settle(&mut db), 20).succeeded();
+    let ran = place.expand(&["/etc/sysconfig/app"]).ended_with(1);
+    let ran = ran.complains_of(&["property 'Password'", "not shown"]);
+    assert!(!ran.stderr.contains("secret\n") && !ran.stderr.contains("top"), "{}", ran.stderr);
 }
 
 #[test]
