@@ -36,7 +36,7 @@ fi
 longest() { # TARGET: its longest input in bytes
 	case $1 in
 	# Many records against each other, and properties set one after the other as the original does.
-	desired | changes) echo 4096 ;;
+	desired | changes | templates) echo 4096 ;;
 	schema) echo 8192 ;;
 	*) echo 65536 ;;
 	esac
