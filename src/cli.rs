@@ -12,6 +12,7 @@ mod complete;
 pub mod db;
 mod desk;
 mod edit;
+mod events;
 mod expand;
 mod export;
 pub mod hand;
@@ -19,6 +20,7 @@ mod history;
 mod init;
 pub mod serve;
 pub mod show;
+mod signal;
 mod store;
 mod template;
 
@@ -34,7 +36,6 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::db::{Change, DbName, Store};
 use crate::desired;
-use crate::event::{self, Effects, Event};
 use crate::host::{self, lock};
 use crate::reconcile::{self, Mode, Report, Wish};
 
@@ -154,6 +155,8 @@ enum Command {
     /// Signal an event (e-smith's `signal-event`)
     #[command(name = "signal-event")]
     SignalEvent(Rest),
+    /// Show the last events: who signalled them, what was run, and what became of it
+    Events(events::Wanted),
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -195,7 +198,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let root = std::env::var_os("WHARF_ROOT").unwrap_or_else(given_root);
     match called.and_then(|name| name.to_str()) {
         Some("db" | "config") => return db_main(&args),
-        Some("signal-event") => return signal_event(&rest(), Path::new(&root)).into(),
+        Some("signal-event") => return signal::signal_event(&rest(), Path::new(&root)),
         Some("expand-template") => {
             return expand::expand_template(&rest(), Path::new(&root)).into();
         }
@@ -257,9 +260,10 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
         Command::Daemon => serve::serve(root),
         Command::Db(rest) => return run_db(db::Tool::Db, &rest.arguments, root),
         Command::Config(rest) => return run_db(db::Tool::Config, &rest.arguments, root),
+        Command::SignalEvent(rest) => return signal::signal_event(&rest.arguments, root),
+        Command::Events(wanted) => events::events(root, &wanted),
         Command::Template(command) => template::run(root, &command),
         Command::ExpandTemplate(rest) => expand::expand_template(&rest.arguments, root),
-        Command::SignalEvent(rest) => signal_event(&rest.arguments, root),
     }
     .into()
 }
@@ -317,23 +321,25 @@ fn apply_and_judge(
     wish: &Wish,
     has_faults: impl Fn(&Report) -> bool,
 ) -> Exit {
-    let Some((cx, settings)) = Desk::open(root).and_then(Desk::context) else {
-        return Exit::Failed;
-    };
-    let lock = settings.root.at("/run/wharf/pass.lock");
-    log(tracing::level_filters::LevelFilter::WARN);
     let stop = Arc::new(AtomicBool::new(false));
     // Ctrl-C ends after the step in hand.
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).ok();
     }
-    let work = async {
+    let Some(result) = make_pass(root, wish, &stop) else { return Exit::Failed };
+    finish(result, output, has_faults)
+}
+
+/// A pass under its lock; `None`, with the reason printed, when there is nothing to make it with.
+fn make_pass(root: &Path, wish: &Wish, stop: &AtomicBool) -> Option<Result<Report, Failed>> {
+    let (cx, settings) = Desk::open(root).and_then(Desk::context)?;
+    let lock = settings.root.at("/run/wharf/pass.lock");
+    log(tracing::level_filters::LevelFilter::WARN);
+    block_on(async {
         let _lock =
             lock::PassLock::take(&lock, settings.lock_timeout).await.map_err(Failed::Lock)?;
-        reconcile::pass(&cx, Mode::Apply, wish, &stop).await.map_err(Failed::Pass)
-    };
-    let Some(result) = block_on(work) else { return Exit::Failed };
-    finish(result, output, has_faults)
+        reconcile::pass(&cx, Mode::Apply, wish, stop).await.map_err(Failed::Pass)
+    })
 }
 
 /// Why `apply` did nothing.
@@ -382,22 +388,6 @@ fn teardown(root: &Path) -> Exit {
     };
     let Some(result) = block_on(work) else { return Exit::Failed };
     finish(result, Output { json: false }, Report::has_faults)
-}
-
-/// `signal-event EVENT [ARGUMENT...]`, with e-smith's statuses.
-fn signal_event(args: &[OsString], root: &Path) -> Exit {
-    let mut words = args.iter().map(|word| word.to_string_lossy().into_owned());
-    let Some(name) = words.next() else {
-        complain_text("usage: signal-event EVENT [ARGUMENT...]");
-        return Exit::Usage;
-    };
-    match event::lookup(&Event { name, args: words.collect() }) {
-        Ok(Effects::Pass) => apply(root, Output { json: false }, &Wish::default()),
-        Err(error) => {
-            complain(&error, None);
-            Exit::Usage
-        }
-    }
 }
 
 fn schema(root: &Path, database: &str, output: Output) -> Exit {

@@ -12,6 +12,7 @@
 pub mod change;
 pub mod container;
 pub mod exposure;
+pub mod hook;
 pub mod link;
 pub mod memory;
 pub mod network;
@@ -46,14 +47,18 @@ pub struct Snapshot {
     pub networks: Records,
 }
 
-/// What a person asked for by hand, against the record; gone at reboot.
+/// What was asked for against the record, by hand or by an event; gone at reboot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Override {
     /// Run it although its record is disabled.
     Start,
     /// Stop it although its record is enabled.
     Stop,
+    /// Run it: an event of its `StartOn` has come.
+    StartByEvent,
+    /// Stop it: an event of its `StopOn` has come.
+    StopByEvent,
 }
 
 /// Overrides by the name of the container.

@@ -7,18 +7,23 @@
 
 pub mod command;
 pub mod engine;
+pub mod events;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod file;
 pub mod firewall;
+pub mod handler;
 pub mod lock;
 pub mod machine;
 pub mod memory;
 pub mod network;
 pub mod overrides;
+pub mod past;
 pub mod ready;
 pub mod sysctl;
+pub mod syslog;
 pub mod target;
+pub mod turn;
 pub mod unit;
 
 use std::collections::BTreeMap;
@@ -59,6 +64,14 @@ pub enum Error {
         doing: String,
         /// What became of the program.
         source: command::Error,
+    },
+    /// systemd did not do it.
+    #[error("{doing}")]
+    Unit {
+        /// What was to be done.
+        doing: String,
+        /// Why not.
+        source: Box<unit::bus::Error>,
     },
     /// The new content of a file was refused by the program that reads it; the old one stays.
     #[error("{} would be refused; the file that is there stays", path.display())]
@@ -105,6 +118,7 @@ impl Error {
             Self::NotReady { name, .. } => Some(format!("docker logs {name}")),
             Self::File { source, .. } => (source.kind() == io::ErrorKind::PermissionDenied)
                 .then(|| "run this as root".to_owned()),
+            Self::Unit { source, .. } => source.remedy(),
             Self::Kernel { .. } => None,
         }
     }

@@ -18,7 +18,7 @@
 //! | [`db`] | the config database: records in `SQLite` or e-smith flat files; the schema |
 //! | [`state`] | the types of what is desired and what is observed |
 //! | [`desired`] | records → desired state; the only place where a property's text gets a meaning |
-//! | [`event`] | which targets and services an event concerns |
+//! | [`event`] | what an event is and what is run for it, in which order |
 //! | [`template`] | desired state → rendered files |
 //! | [`plan`] | desired, files, observed → steps with reasons; decides, does nothing |
 //! | [`host`] | the machine: engine, bridge, sysctl, guard, files, units |
@@ -33,12 +33,13 @@
 //! 2. `db/record.rs`, `db/value.rs`, `state`, `desired`, `event`, `template` but `fragment.rs` and
 //!    `order.rs`, and `plan`
 //!    read no clock, file, socket, environment or randomness.
-//! 3. Only `host` changes the machine, only `db` changes records, only `host/command.rs` starts a
-//!    process, only `main.rs` ends ours, only `cli` prints.
+//! 3. Only `host` changes the machine, only `db` changes records, only `host/command.rs` and
+//!    `host/handler.rs` start a process, only `main.rs` ends ours, only `cli` prints.
 //! 4. Wharf writes one thing into the records: a fixed address for a container that has none, given
 //!    by [`desired::assign`] and committed before the pass.
 //! 5. We touch only what carries our label, our table or what we wrote last; the rest is foreign.
-//! 6. One pass at a time, under one lock file shared by the command line and the daemon.
+//! 6. One pass at a time, under one lock file shared by the command line and the daemon; one event
+//!    at a time, under another.
 
 pub mod apply;
 pub mod cli;

@@ -146,6 +146,8 @@ pub struct Settings {
     pub lock_timeout: Duration,
     /// For a program that checks a file before it is written.
     pub check_timeout: Duration,
+    /// For one handler of an event.
+    pub handler_timeout: Duration,
     /// Steps at a time.
     pub parallel: usize,
     /// Bytes of history of the records that are kept; 0: none.
@@ -239,6 +241,12 @@ pub fn load(root: Root, environment: &dyn Fn(&str) -> Option<OsString>) -> Resul
         ready_timeout: Duration::from_secs(source.number("WHARF_READY_TIMEOUT", 1, 60, 86_400)?),
         lock_timeout: Duration::from_secs(source.number("WHARF_LOCK_TIMEOUT", 1, 120, 86_400)?),
         check_timeout: Duration::from_secs(source.number("WHARF_CHECK_TIMEOUT", 1, 60, 86_400)?),
+        handler_timeout: Duration::from_secs(source.number(
+            "WHARF_HANDLER_TIMEOUT",
+            1,
+            3600,
+            86_400,
+        )?),
         parallel: usize::try_from(source.number("WHARF_PARALLEL", 1, 4, 64)?).unwrap_or(4),
         history_limit: source.number("WHARF_HISTORY", 0, 16, 4096)? << 20,
         root,

@@ -13,9 +13,12 @@ use bstr::{BStr, BString, ByteSlice};
 use clap::{CommandFactory, ValueEnum};
 
 use super::desk::Desk;
-use super::{Cli, Exit, db, print, print_bytes};
+use super::{Cli, Exit, db, hand, print, print_bytes, signal};
 use crate::db::schema::Kind;
 use crate::db::{DbName, Record, Store};
+use crate::desired::hook;
+use crate::event;
+use crate::host::events::Places;
 
 /// A shell that has a script.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -58,11 +61,13 @@ fn candidates(root: &Path, before: &[&BStr]) -> BTreeSet<BString> {
     match program {
         b"db" => of_db(root, rest).unwrap_or_default(),
         b"config" => of_config(root, rest),
-        b"signal-event" => of_events(rest),
+        b"signal-event" => of_events(root, rest).unwrap_or_default(),
         _ => match rest.split_first() {
             Some((word, rest)) if *word == "db" => of_db(root, rest).unwrap_or_default(),
             Some((word, rest)) if *word == "config" => of_config(root, rest),
-            Some((word, rest)) if *word == "signal-event" => of_events(rest),
+            Some((word, rest)) if *word == "signal-event" => {
+                of_events(root, rest).unwrap_or_default()
+            }
             _ => of_wharf(root, rest).unwrap_or_default(),
         },
     }
@@ -72,8 +77,23 @@ fn words<'a>(words: impl IntoIterator<Item = &'a str>) -> BTreeSet<BString> {
     words.into_iter().map(BString::from).collect()
 }
 
-fn of_events(rest: &[&BStr]) -> BTreeSet<BString> {
-    if rest.is_empty() { words(crate::event::NAMES.iter().copied()) } else { BTreeSet::new() }
+/// What comes after `rest` in a line of `signal-event`: an event, or the record that it is about.
+fn of_events(root: &Path, rest: &[&BStr]) -> Option<BTreeSet<BString>> {
+    let desk = Desk::open(root)?;
+    let containers = hand::containers(&desk).unwrap_or_default();
+    match rest {
+        [] => {
+            let mut found = words(event::NAMES.iter().copied());
+            let places = Places::new(&desk.settings.root, desk.settings.profile);
+            found.extend(places.names().into_iter().map(BString::from));
+            found.extend(hook::events(&containers).into_iter().map(BString::from));
+            Some(found)
+        }
+        [name] if name.starts_with(b"container-") => {
+            Some(containers.keys().map(ToOwned::to_owned).collect())
+        }
+        _ => None,
+    }
 }
 
 fn of_config(root: &Path, rest: &[&BStr]) -> BTreeSet<BString> {
@@ -255,6 +275,10 @@ fn of_wharf(root: &Path, rest: &[&BStr]) -> Option<BTreeSet<BString>> {
         ("undo", []) => {
             let numbers = store.history().ok()?;
             found.extend(numbers.iter().map(|entry| BString::from(entry.number.to_string())));
+        }
+        ("show", []) => {
+            let events = signal::history(&desk).all().unwrap_or_default();
+            found.extend(events.iter().map(|past| BString::from(past.number.to_string())));
         }
         ("completion", []) => {
             let shells = Shell::value_variants().iter().filter_map(ValueEnum::to_possible_value);

@@ -2,15 +2,13 @@
 
 //! `wharf start`, `stop` and `restart`: by hand, against the record if need be, until the next boot.
 
-use std::collections::BTreeSet;
 use std::path::Path;
-
-use bstr::BStr;
 
 use crate::cli::{Desk, Exit, Output, apply_and_judge, complain, complain_text, overrides};
 use crate::db::value::{self, ContainerName};
 use crate::db::{DbName, Records};
-use crate::desired::{Override, Overrides, Props};
+use crate::desired::hook::{is_enabled, with_links};
+use crate::desired::{Override, Overrides};
 use crate::host;
 use crate::reconcile::Wish;
 
@@ -41,7 +39,8 @@ pub(super) fn restart(root: &Path, name: &str) -> Exit {
     let wish = Wish { restart: value::container_name(name).into_iter().collect() };
     change(root, name, &wish, |overrides, records, name| {
         for needed in with_links(records, name) {
-            if overrides.get(needed.as_str()) == Some(&Override::Stop) {
+            let stopped = [Override::Stop, Override::StopByEvent];
+            if overrides.get(needed.as_str()).is_some_and(|one| stopped.contains(one)) {
                 overrides.remove(needed.as_str());
             }
         }
@@ -88,32 +87,10 @@ fn change(
     })
 }
 
-fn containers(desk: &Desk) -> Result<Records, crate::db::Error> {
+pub(super) fn containers(desk: &Desk) -> Result<Records, crate::db::Error> {
     let name = DbName::try_from(DbName::CONTAINERS).map_err(|bad| crate::db::Error::Foreign {
         path: DbName::CONTAINERS.into(),
         found: bad.to_string(),
     })?;
     crate::db::open(&desk.store, &desk.audit)?.read(&name)
-}
-
-fn is_enabled(records: &Records, name: &ContainerName) -> bool {
-    records
-        .get(BStr::new(name.as_str()))
-        .is_some_and(|record| Props::of(record).get("status") == Some("enabled"))
-}
-
-/// `name` and everything it needs, by its links and theirs.
-fn with_links(records: &Records, name: &ContainerName) -> BTreeSet<ContainerName> {
-    let mut found = BTreeSet::new();
-    let mut todo = vec![name.clone()];
-    while let Some(next) = todo.pop() {
-        let links = records
-            .get(BStr::new(next.as_str()))
-            .and_then(|record| value::links(Props::of(record).get("Interlinked")?).ok())
-            .unwrap_or_default();
-        if found.insert(next) {
-            todo.extend(links.into_iter().map(|link| link.target));
-        }
-    }
-    found
 }

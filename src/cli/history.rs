@@ -125,14 +125,13 @@ fn text(entry: &Entry, schema: &Schema, zone: &TimeZone) -> String {
     let at = entry.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
     let mut text = String::new();
     let command = readable(entry.author.command.as_bstr());
-    let _ = writeln!(text, "{:>5}  {at}  {}  {command}", entry.number, who(entry));
+    let _ = writeln!(text, "{:>5}  {at}  {}  {command}", entry.number, who(&entry.author));
     text.push_str(&edit::text(&entry.edits, schema, "         "));
     text
 }
 
 /// `root, login alice, sudo bob`.
-fn who(entry: &Entry) -> String {
-    let author = &entry.author;
+pub(super) fn who(author: &crate::db::Author) -> String {
     let mut who = user(author.uid);
     if let Some(login) = author.login.filter(|login| *login != author.uid) {
         let _ = write!(who, ", login {}", user(login));

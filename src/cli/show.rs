@@ -134,7 +134,7 @@ fn cells(row: &Row) -> [String; 9] {
 }
 
 /// Columns as wide as their widest cell, two blanks between, none at the end of a line.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
+pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0_usize; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

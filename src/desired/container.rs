@@ -164,8 +164,10 @@ fn retries(text: &str) -> Parsed<i64> {
 fn wanted(status: Option<&str>, by_hand: Option<Override>) -> Wanted {
     match (status == Some("enabled"), by_hand) {
         (true, Some(Override::Stop)) => Wanted::StoppedByHand,
+        (true, Some(Override::StopByEvent)) => Wanted::StoppedByEvent,
         (true, _) => Wanted::Running,
         (false, Some(Override::Start)) => Wanted::StartedByHand,
+        (false, Some(Override::StartByEvent)) => Wanted::StartedByEvent,
         (false, _) => Wanted::Stopped,
     }
 }

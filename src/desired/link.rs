@@ -67,9 +67,15 @@ fn fault(draft: &Draft, target: &ContainerName, drafts: &Drafts) -> Option<(Stri
             format!("record '{target}' is disabled"),
             format!("db docker_containers setprop {target} status enabled"),
         )),
-        (true, Wanted::Running | Wanted::StartedByHand | Wanted::StoppedByHand) | (false, _) => {
-            None
-        }
+        (
+            true,
+            Wanted::Running
+            | Wanted::StartedByHand
+            | Wanted::StoppedByHand
+            | Wanted::StartedByEvent
+            | Wanted::StoppedByEvent,
+        )
+        | (false, _) => None,
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The only caller of other programs: no shell, a time limit, status and stderr always looked at.
+//! The only caller of other programs but the handlers of events (`host/handler.rs`): no shell, a time
+//! limit, status and stderr always looked at.
 
 use std::ffi::OsString;
 use std::io;

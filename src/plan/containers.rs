@@ -347,11 +347,19 @@ impl Work<'_> {
         container.links.values().find_map(|target| {
             let runs =
                 self.given.observed.containers.get(target).is_some_and(|found| found.state.is_up());
-            match self.given.desired.containers.get(target) {
-                Some(linked) if linked.wanted == Wanted::StoppedByHand => Some(format!(
+            match self.given.desired.containers.get(target).map(|linked| linked.wanted) {
+                Some(Wanted::StoppedByHand) => Some(format!(
                     "it links to '{target}', which is stopped by hand: wharf start {target}"
                 )),
-                Some(_) => None,
+                Some(Wanted::StoppedByEvent) => Some(format!(
+                    "it links to '{target}', which an event has stopped: wharf start {target}"
+                )),
+                Some(
+                    Wanted::Running
+                    | Wanted::Stopped
+                    | Wanted::StartedByHand
+                    | Wanted::StartedByEvent,
+                ) => None,
                 None if runs => None,
                 None => Some(format!("it links to '{target}', which is held and does not run")),
             }
@@ -405,6 +413,9 @@ enum Verdict {
 const fn stopped(wanted: Wanted) -> Reason {
     match wanted {
         Wanted::StoppedByHand => Reason::ByHand,
-        Wanted::Stopped | Wanted::Running | Wanted::StartedByHand => Reason::Disabled,
+        Wanted::StoppedByEvent => Reason::ByEvent,
+        Wanted::Stopped | Wanted::Running | Wanted::StartedByHand | Wanted::StartedByEvent => {
+            Reason::Disabled
+        }
     }
 }

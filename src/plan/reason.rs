@@ -23,6 +23,8 @@ pub enum Reason {
     Disabled,
     /// Somebody said so by hand.
     ByHand,
+    /// An event that the record names said so.
+    ByEvent,
     /// There is no such record any more.
     RecordDeleted,
     /// A step of this container needs it.
@@ -69,6 +71,7 @@ impl fmt::Display for Reason {
             Self::NotRunning(status) => write!(f, "should run, is: {status}"),
             Self::Disabled => f.write_str("status is not enabled"),
             Self::ByHand => f.write_str("asked for by hand"),
+            Self::ByEvent => f.write_str("asked for by an event in StopOn"),
             Self::RecordDeleted => f.write_str("there is no such record any more"),
             Self::NeededBy(name) => write!(f, "'{name}' needs it"),
             Self::Interrupted => f.write_str("a replacement was interrupted"),

@@ -53,14 +53,18 @@ pub enum Wanted {
     StartedByHand,
     /// Stopped by hand, whatever the record says.
     StoppedByHand,
+    /// Started by an event of its `StartOn`, whatever `status` says.
+    StartedByEvent,
+    /// Stopped by an event of its `StopOn`, whatever `status` says.
+    StoppedByEvent,
 }
 
 impl Wanted {
     /// Whether there should be a process.
     pub const fn is_up(self) -> bool {
         match self {
-            Self::Running | Self::StartedByHand => true,
-            Self::Stopped | Self::StoppedByHand => false,
+            Self::Running | Self::StartedByHand | Self::StartedByEvent => true,
+            Self::Stopped | Self::StoppedByHand | Self::StoppedByEvent => false,
         }
     }
 
@@ -71,6 +75,8 @@ impl Wanted {
             Self::Stopped => "stopped",
             Self::StartedByHand => "running (by hand)",
             Self::StoppedByHand => "stopped (by hand)",
+            Self::StartedByEvent => "running (by an event)",
+            Self::StoppedByEvent => "stopped (by an event)",
         }
     }
 }

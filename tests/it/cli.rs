@@ -42,6 +42,8 @@ fn every_help_text_is_as_reviewed() {
         "teardown",
         "daemon",
         "signal-event",
+        "events",
+        "events show",
     ] {
         let args: Vec<&str> = subcommand.split_whitespace().chain(["--help"]).collect();
         let ran = wharf(root.path(), &args).succeeded();

@@ -12,12 +12,13 @@ fn place() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     let bin = root.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
-    for name in ["wharf", "db", "config"] {
+    for name in ["wharf", "db", "config", "signal-event"] {
         symlink(env!("CARGO_BIN_EXE_wharf"), bin.join(name)).unwrap();
     }
+    std::fs::create_dir_all(root.path().join("etc/wharf/events/nightly")).unwrap();
     for line in [
         "docker_containers set wordpress service Image wordpress TCPPort 80 Secret_DB hunter2",
-        "docker_containers set mysql service Image mariadb",
+        "docker_containers set mysql service Image mariadb StartOn night",
         "my_own set two words",
     ] {
         let words: Vec<_> = line.split(' ').collect();
@@ -26,6 +27,8 @@ fn place() -> tempfile::TempDir {
         command.env_remove("DBPATH").env_remove("WHARF_STORE");
         run(&mut command, 20).succeeded();
     }
+    let mut command = command(bin.join("signal-event"));
+    run(command.arg("nightly").env("WHARF_ROOT", root.path()), 20).succeeded();
     root
 }
 
@@ -86,5 +89,11 @@ fn every_shell_knows_databases_keys_properties_and_values() {
         assert_eq!(offered("wharf restart my"), ["mysql"], "{shell}");
         assert_eq!(offered("wharf hist"), ["history"], "{shell}");
         assert_eq!(offered("wharf undo 3"), ["3"], "{shell}");
+        assert_eq!(offered("signal-event night"), ["night", "nightly"], "{shell}");
+        assert_eq!(offered("wharf signal-event docker-u"), ["docker-update"], "{shell}");
+        assert_eq!(offered("signal-event container-modify w"), ["wordpress"], "{shell}");
+        // Shells sort each in its own way.
+        let shown = offered("wharf events show ");
+        assert!(shown.len() == 2 && shown.contains(&"1".to_owned()), "{shell}: {shown:?}");
     }
 }

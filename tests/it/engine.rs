@@ -7,6 +7,7 @@
 //! what they must name is asked for: the record, the property, the value.
 
 mod daemon;
+mod event;
 mod faults;
 mod image;
 mod network;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! `db` and `config` against what the original answered: the cases of `tests/esmith/db/`.
+//! `db`, `config` and `signal-event` against what the original answered: the cases of `tests/esmith/`.
 //!
 //! A case is a line of JSON: files and commands that come before, one call, and what it printed,
 //! answered and left behind. To add a case, add a line. A case in which we differ on purpose stands in
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -25,6 +25,10 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("set/030-pipe-in-value2", "a '|' in a value is refused; the original splits it"),
     ("set/039-hash-key", "a key that would be a comment is refused; the original loses it"),
 ];
+
+/// The same for events.
+const DIFFERENT_EVENTS: &[(&str, &str)] =
+    &[("templates/011-failure-unnoticed", "a template that cannot be expanded fails the event")];
 
 #[test]
 fn the_commands_answer_as_the_original_did() {
@@ -85,6 +89,86 @@ fn the_defaults_of_a_database_are_set_as_the_original_did() {
         }
     }
     assert!(seen >= 10, "only {seen} cases were found");
+}
+
+#[test]
+fn events_do_what_they_did_in_the_original() {
+    let mut seen = 0;
+    let mut wrong = Vec::new();
+    for case in cases("events") {
+        seen += 1;
+        let id = text(&case["id"]);
+        let differences = differences_of_event(&case);
+        let expected = DIFFERENT_EVENTS.iter().find(|(different, _)| *different == id);
+        match (differences.is_empty(), expected) {
+            (true, None) | (false, Some(_)) => {}
+            (true, Some((_, reason))) => wrong.push(format!("{id}: no difference ({reason})")),
+            (false, None) => wrong.push(format!("{id}:\n    {}", differences.join("\n    "))),
+        }
+    }
+    assert!(seen >= 13, "only {seen} cases were found");
+    assert!(wrong.is_empty(), "{} of {seen} cases\n\n{}", wrong.len(), wrong.join("\n\n"));
+}
+
+/// Runs one case of an event below a root of its own and compares.
+fn differences_of_event(case: &Value) -> Vec<String> {
+    let place = tempfile::tempdir().unwrap();
+    let (root, tools) = (place.path().join("root"), place.path().join("bin"));
+    for directory in ["etc/e-smith/templates", "etc/e-smith/events/actions", "home/e-smith/db"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    fs::create_dir(&tools).unwrap();
+    for (path, content) in members(&case["files"]) {
+        put(&root.join(path), &content);
+    }
+    for (name, content) in members(&case["db"]) {
+        fs::write(root.join("home/e-smith/db").join(name), bytes(&content)).unwrap();
+    }
+    let stub = "#!/bin/sh\nmkdir -p \"$ESMITH_ROOT/var/ref\"\n\
+                echo \"systemctl $*\" >> \"$ESMITH_ROOT/var/ref/systemctl.log\"\n";
+    put(&tools.join("systemctl"), &serde_json::json!({"text": stub, "mode": "0755"}));
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wharf"));
+    command.arg("signal-event").args(elements(&case["argv"]).map(text)).current_dir(&root);
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+    command.env("PATH", path).env("ESMITH_ROOT", &root);
+    command.env_remove("WHARF_ROOT").env_remove("DBPATH").env_remove("WHARF_STORE");
+    let answer = command.output().unwrap();
+
+    let mut wrong = Vec::new();
+    if answer.stdout != bytes(&case["stdout"]) {
+        wrong.push(format!("stdout {}", shown(&answer.stdout)));
+    }
+    if answer.stderr.is_empty() != (text(&case["stderr"]) == "empty") {
+        wrong.push(format!("stderr {}", shown(&answer.stderr)));
+    }
+    let status = i64::from(answer.status.code().unwrap());
+    let is_loose = case["exit_loose"].as_bool() == Some(true);
+    if if is_loose { status == 0 } else { Some(status) != case["exit"].as_i64() } {
+        wrong.push(format!("status {status}"));
+    }
+    for (path, wanted) in members(&case["after"]) {
+        let found = fs::read(root.join(&path)).ok();
+        let wanted = Some(&wanted["text"]).filter(|text| !text.is_null()).map(bytes);
+        if found != wanted {
+            wrong.push(format!("{path} is now {}", shown(&found.unwrap_or_default())));
+        }
+    }
+    wrong
+}
+
+/// Makes what a case says of one path.
+fn put(path: &Path, content: &Value) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    if let Some(target) = content["link"].as_str() {
+        symlink(target, path).unwrap();
+    } else if content["dir"].as_bool() == Some(true) {
+        fs::create_dir_all(path).unwrap();
+    } else {
+        fs::write(path, content.as_str().or(content["text"].as_str()).unwrap()).unwrap();
+        let mode = u32::from_str_radix(content["mode"].as_str().unwrap_or("0644"), 8).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
 }
 
 fn cases(suite: &str) -> Vec<Value> {

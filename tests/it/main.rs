@@ -16,6 +16,7 @@ mod crash;
 mod defaults;
 mod engine;
 mod esmith;
+mod events;
 mod formats;
 mod golden;
 mod history;

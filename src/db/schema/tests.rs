@@ -81,16 +81,7 @@ fn what_this_version_does_not_do_is_marked() {
     };
     assert_eq!(
         pending("docker_containers"),
-        [
-            "SubDomain",
-            "Secret_*",
-            "StartAt",
-            "StopAt",
-            "StartOn",
-            "StopOn",
-            "Update",
-            "UpdateWindow"
-        ]
+        ["SubDomain", "Secret_*", "StartAt", "StopAt", "Update", "UpdateWindow"]
     );
     assert_eq!(pending("docker_images"), ["Source", "Reference", "Digest"]);
     assert_eq!(pending("configuration"), ["Engine"]);
