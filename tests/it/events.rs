@@ -315,6 +315,26 @@ fn services_are_adjusted_as_the_configuration_says_by_then() {
 }
 
 #[test]
+fn a_template_has_its_services_adjusted_when_its_target_changes() {
+    let place = Place::new();
+    place.file("bin/systemctl", &place.script("echo \"$@\" >> $r/calls"), 0o755);
+    place.file("etc/systemd/system/web.service", "[Unit]\n", 0o644);
+    place.file("etc/wharf/events/e/templates2expand/etc/app.conf", "", 0o644);
+    let front = "{#---\nadjust: { web: reload, none: reload }\n---#}\n";
+    let fragment = "etc/wharf/templates-custom/etc/app.conf/10";
+    place.file(fragment, &format!("{front}one\n"), 0o644);
+    let path = format!("{}:/usr/bin:/bin", place.path("bin").display());
+    let signal = || run(place.command(&["signal-event", "e"]).env("PATH", &path), 60).succeeded();
+    signal();
+    assert_eq!(place.read("calls"), "reload web.service\n");
+    signal();
+    assert_eq!(place.read("calls"), "reload web.service\n", "nothing has changed");
+    place.file(fragment, &format!("{front}two\n"), 0o644);
+    signal();
+    assert_eq!(place.read("calls"), "reload web.service\n".repeat(2));
+}
+
+#[test]
 fn a_template_that_fails_fails_the_event_and_the_rest_goes_on() {
     let place = Place::new();
     place.file("etc/wharf/events/ev/templates2expand/etc/none.conf", "", 0o644);

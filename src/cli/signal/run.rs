@@ -6,6 +6,7 @@
 //! what a handler needs when that one begins: an earlier one may have changed it.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
@@ -45,6 +46,8 @@ pub(super) struct Run<'a> {
     past: Past,
     /// What [`VARIABLE`] holds in the handlers.
     token: String,
+    /// Services that templates want adjusted because their target has changed, with the verb.
+    declared: RefCell<BTreeSet<(String, String)>>,
 }
 
 /// What a built-in handler has to say, and whether it did its work.
@@ -125,6 +128,7 @@ impl<'a> Run<'a> {
             history: Some(history(desk)),
             past,
             token,
+            declared: RefCell::default(),
         };
         run.remember(History::begin);
         Ok(run)
@@ -184,7 +188,7 @@ impl<'a> Run<'a> {
         let built_in: Vec<BuiltIn> = [
             (BuiltIn::Expand, self.places.has_targets(name)),
             (BuiltIn::Reconcile, hook::wants_pass(self)),
-            (BuiltIn::Adjust, self.places.has_services(name)),
+            (BuiltIn::Adjust, self.places.has_services(name) || self.places.has_targets(name)),
         ]
         .into_iter()
         .filter_map(|(one, is_there)| is_there.then_some(one))
@@ -197,6 +201,13 @@ impl<'a> Run<'a> {
         for step in steps {
             if self.wake.is_stopped() {
                 break;
+            }
+            // A template says only when it has changed its target what it wants adjusted.
+            if matches!(step.run, merge::Run::BuiltIn(BuiltIn::Adjust))
+                && !self.places.has_services(&self.event.name)
+                && self.declared.borrow().is_empty()
+            {
+                continue;
             }
             if self.one(step).is_failure() {
                 status = FAILED;
@@ -348,7 +359,9 @@ fn expand_all(run: &Run<'_>) -> Said {
     let desk = desk.expansion();
     let said = Told::new();
     run.until_stopped(&said, async {
-        for one in expand::for_event(&desk, run.event, &targets).await {
+        let all = expand::for_event(&desk, run.event, &targets).await;
+        run.declared.borrow_mut().extend(expand::adjustments(&all));
+        for one in all {
             let target = one.target.display();
             match &one.result {
                 Ok(_) => said.line(format!("expanding {target}")),
@@ -366,11 +379,20 @@ fn adjust_all(run: &Run<'_>) -> Said {
     if !adjust::happens_in(&run.event.name) {
         return Said::nothing();
     }
-    let services = match run.places.services(&run.event.name) {
-        Ok(services) if services.is_empty() => return Said::nothing(),
+    let mut services = match run.places.services(&run.event.name) {
         Ok(services) => services,
         Err(error) => return Said::fault(full(&error)),
     };
+    let asked = services.len();
+    services.extend(
+        run.declared
+            .borrow()
+            .iter()
+            .map(|(name, verb)| Service { name: name.clone(), verbs: vec![verb.clone()] }),
+    );
+    if services.is_empty() {
+        return Said::nothing();
+    }
     let configuration = match hook::records(run.desk, DbName::CONFIGURATION) {
         Ok(configuration) => configuration,
         Err(error) => return Said::fault(full(&error)),
@@ -378,10 +400,15 @@ fn adjust_all(run: &Run<'_>) -> Said {
     let said = Told::new();
     run.until_stopped(&said, async {
         let mut way = None;
-        for service in services {
-            let Some(is_enabled) = status(run, &configuration, &service.name, &said) else {
-                continue;
+        for (at, service) in services.into_iter().enumerate() {
+            // A template's own service need not have a record: on most hosts none has.
+            let is_free = at >= asked && configuration.get(&service.name).is_none();
+            let status = if is_free {
+                unit::exists(&run.desk.settings.root, &service.name).then_some(true)
+            } else {
+                status(run, &configuration, &service.name, &said)
             };
+            let Some(is_enabled) = status else { continue };
             let way = match &mut way {
                 Some(way) => way,
                 none => none.insert(Services::open(&run.desk.settings.root).await),
