@@ -36,6 +36,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use wharf::db::{self, Audit, DbName, Location};
 
 use crate::lab::process::{self, Ran};
 
@@ -74,7 +75,7 @@ impl Site {
         // As the kernel will name it.
         let above = above.canonicalize().unwrap();
         let root = tempfile::Builder::new().prefix("crash.").tempdir_in(above).unwrap();
-        symlink(env!("CARGO_BIN_EXE_wharf"), root.path().join("db")).unwrap();
+        symlink(env!("CARGO_BIN_EXE_db"), root.path().join("db")).unwrap();
         let site = Self { kind, root };
         fs::create_dir_all(site.directory()).unwrap();
         if kind == Kind::Sqlite {
@@ -115,7 +116,8 @@ impl Site {
 
     /// Tells `command` where the store is.
     fn settle(&self, command: &mut Command) {
-        command.env_remove("DBPATH").env("WHARF_ROOT", self.state());
+        // The smallest history: its page is turned too, and remains stay small.
+        command.env_remove("DBPATH").env("WHARF_ROOT", self.state()).env("WHARF_HISTORY", "1");
         match self.kind {
             Kind::Flat => {
                 command.env("WHARF_STORE", format!("esmith:{}", self.directory().display()))
@@ -142,6 +144,18 @@ impl Site {
             (0, false, true) | (1, true, true) => Ok(ran.stdout),
             _ => Err(format!("print: {ran:?}")),
         }
+    }
+
+    /// The same, read by the library in this process: a process for each of a million looks would take days.
+    fn read(&self) -> Result<String, String> {
+        let location = match self.kind {
+            Kind::Flat => Location::Esmith(self.directory()),
+            Kind::Sqlite => Location::Sqlite(self.file()),
+        };
+        let store = db::open(&location, &Audit::default()).map_err(|error| format!("{error:?}"))?;
+        let name = DbName::try_from("t").unwrap();
+        let records = store.read(&name).map_err(|error| format!("{error:?}"))?;
+        Ok(String::from_utf8(records.render()).unwrap())
     }
 
     /// Makes a change that has to succeed without a wait.

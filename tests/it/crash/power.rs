@@ -74,7 +74,9 @@ fn kept_open(changes: usize, change: &dyn Fn(usize) -> Vec<String>) {
 /// Makes and removes records, and changes them so that they grow and shrink.
 fn small_change(number: usize) -> Vec<String> {
     let key = format!("k{}", number % 5);
-    let value = "x".repeat(number * 397 % 5000);
+    // Mostly short: every remain is written out whole, with the history of all changes before.
+    let most = if number.is_multiple_of(9) { 5000 } else { 200 };
+    let value = "x".repeat(number * 397 % most);
     let args: &[&str] = match number % 7 {
         3 => &["t", "setdefault", &key, "service", "b", &value],
         4 => &["t", "settype", "k0", &key],
@@ -175,7 +177,7 @@ fn looked_at(kind: Kind, remains: BTreeSet<Tree>, expected: &[&str]) -> Vec<Stri
 }
 
 fn judge(site: &Site, expected: &[&str], is_written_to: bool) -> Result<(), String> {
-    let found = site.try_print()?;
+    let found = if is_written_to { site.try_print()? } else { site.read()? };
     if !expected.contains(&found.as_str()) {
         return Err(format!("{} is none of {}", short(&found), short(&expected.join(" or "))));
     }
