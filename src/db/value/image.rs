@@ -100,6 +100,10 @@ pub fn image_ref(text: &str) -> Parsed<ImageRef> {
             format!("has a name of {} bytes, at most {MAX_IMAGE_NAME} are allowed", name.len());
         return Err(bad(&what));
     }
+    // With a tag it would be an id.
+    if name == "sha256" {
+        return Err(bad("is the beginning of an id; write its registry before it"));
+    }
     if is_hex64(name) {
         return Err(bad("looks like an id; write 'sha256:' before it"));
     }

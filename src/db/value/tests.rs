@@ -181,6 +181,7 @@ fn an_image_is_a_reference_of_the_registries() {
             ("a/-b", "'-b'"),
             ("wiki 2", "'wiki 2'"),
             ("sha256:12", "'sha256:12'"),
+            ("sha256", "registry"),
             (&"a".repeat(64), "id"),
             (&"b".repeat(256), "256 bytes"),
         ],
