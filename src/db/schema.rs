@@ -138,7 +138,7 @@ impl Schema {
 }
 
 /// Whether people keep passwords under such a name.
-pub(super) fn sounds_secret(name: &BStr) -> bool {
+pub fn sounds_secret(name: &BStr) -> bool {
     let name = name.to_ascii_lowercase();
     let parts = ["pass", "pwd", "secret", "token", "credential"];
     let ends = ["key", "pw", "pin"];

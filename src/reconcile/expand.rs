@@ -6,103 +6,33 @@
 //! A target that fails keeps its last good file and stops no other; the caller says it failed. The engine
 //! is not asked: what the records come to is resolved by what the kernel tells alone.
 
+mod error;
+mod secret;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bstr::{BStr, ByteSlice};
+use bstr::ByteSlice;
+
+pub use error::Error;
+use error::with_holder;
 
 use crate::db::schema::Schema;
 use crate::db::{self, Audit, DbName, Location, Records};
 use crate::desired::{self, Overrides, Resolution, Snapshot};
 use crate::event::Event;
-use crate::host::lock::{self, PassLock};
+use crate::host::lock::PassLock;
 use crate::host::memory::Memory;
+use crate::host::network;
 use crate::host::target::{self, Access, Checks, Edited, NewTarget};
-use crate::host::{self, network};
 use crate::settings::{Profile, Root};
 use crate::state::Facts;
 use crate::template::declare::{Declared, OnEdit};
-use crate::template::format::Impossible;
 use crate::template::order::{self, Prepared};
-use crate::template::view::{Sources, View, Words, holder_of};
+use crate::template::view::{Holder, Sources, View, Words};
 use crate::template::{self, Order, Roots};
-
-/// Why a target was not expanded.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Its template is wrong.
-    #[error(transparent)]
-    Template(#[from] order::Error),
-    /// A value cannot be written where it stands. It is shown only when it is known to be no secret.
-    #[error(
-        "fragment {fragment}, line {line} of its output: {what} cannot stand in {place}: {why}"
-    )]
-    Value {
-        /// The fragment's path.
-        fragment: String,
-        /// The line, from 1.
-        line: usize,
-        /// Database, record and property, and the value.
-        what: String,
-        /// Where it stands.
-        place: &'static str,
-        /// What it has that cannot be there.
-        why: &'static str,
-    },
-    /// The records cannot be read.
-    #[error("the records cannot be read")]
-    Records {
-        /// Why.
-        #[from]
-        source: db::Error,
-    },
-    /// A record that the template needs is not there.
-    #[error("the template needs {place}, which is not there")]
-    Needs {
-        /// Database, record and property.
-        place: String,
-        /// What would bring it.
-        remedy: String,
-    },
-    /// There is no database `configuration` at all.
-    #[error("there is no database configuration; a lost one must not empty the files")]
-    NoConfiguration,
-    /// The file cannot be read or written.
-    #[error(transparent)]
-    Host(#[from] host::Error),
-    /// Another expansion is at work.
-    #[error(transparent)]
-    Lock(#[from] lock::Error),
-    /// What keeps every target from being expanded.
-    #[error(transparent)]
-    All(Arc<Error>),
-}
-
-impl Error {
-    /// What would mend it, when that is known.
-    pub fn remedy(&self) -> Option<String> {
-        match self {
-            Self::Template(error) => match error {
-                order::Error::Expand(template::expand::Error::Fragment { remedy, .. }) => {
-                    remedy.clone()
-                }
-                order::Error::Path { .. }
-                | order::Error::Fragments(_)
-                | order::Error::Declared(_)
-                | order::Error::Metadata { .. }
-                | order::Error::Expand(_)
-                | order::Error::Malformed { .. } => None,
-            },
-            Self::Needs { remedy, .. } => Some(remedy.clone()),
-            Self::NoConfiguration => Some("initialize-default-databases".to_owned()),
-            Self::Host(error) => error.remedy(),
-            Self::All(error) => error.remedy(),
-            Self::Value { .. } | Self::Records { .. } | Self::Lock(_) => None,
-        }
-    }
-}
 
 /// What expansions work with.
 #[derive(Debug)]
@@ -224,13 +154,20 @@ fn refused(cx: &Expansion, orders: &[Order], error: Error) -> Vec<Expanded> {
     orders.iter().map(one).collect()
 }
 
+/// What a target is to hold.
+struct Content {
+    bytes: Vec<u8>,
+    /// Whose value in it nobody but root should see.
+    secret: Option<Holder>,
+}
+
 /// The contents of what could be prepared; `None` for a target that is to be gone.
 fn render(
     cx: &Expansion,
     prepared: &[Result<Prepared, order::Error>],
     event: Option<&Event>,
     words: &Words,
-) -> Vec<Result<Option<Vec<u8>>, Error>> {
+) -> Vec<Result<Option<Content>, Error>> {
     let wants = |prepared: &&Prepared| !prepared.declared.delete;
     if prepared.iter().flatten().find(wants).is_none() {
         return prepared.iter().map(|_| Ok(None)).collect();
@@ -262,11 +199,20 @@ fn render(
     };
     let view = View::new(&sources, words);
     let shared = template::context(&view);
+    let secrets = if words.ask_for_secrets() {
+        secret::all(&sources.databases, &cx.schema)
+    } else {
+        Vec::new()
+    };
     let one = |prepared: &Result<Prepared, order::Error>| match prepared {
         Ok(prepared) if !prepared.declared.delete => {
             needs(&prepared.declared, &sources.databases)?;
-            let content = prepared.render(&view, &shared);
-            content.map(Some).map_err(|error| with_holder(error, &sources.databases, &cx.schema))
+            let bytes = prepared
+                .render(&view, &shared)
+                .map_err(|error| with_holder(error, &sources.databases, &cx.schema))?;
+            let secret = secrets.iter().find(|(_, value)| bytes.contains_str(value));
+            let secret = secret.map(|(holder, _)| holder.clone());
+            Ok(Some(Content { bytes, secret }))
         }
         Ok(_) | Err(_) => Ok(None),
     };
@@ -345,31 +291,6 @@ fn needs(declared: &Declared, databases: &BTreeMap<DbName, Records>) -> Result<(
     Ok(())
 }
 
-/// Says which record a value comes from that cannot be written.
-fn with_holder(
-    error: order::Error,
-    databases: &BTreeMap<DbName, Records>,
-    schema: &Schema,
-) -> Error {
-    let order::Error::Expand(template::expand::Error::Value { fragment, line, impossible }) = error
-    else {
-        return Error::Template(error);
-    };
-    let Impossible { value, place, why, .. } = impossible;
-    let what = match holder_of(databases, &value) {
-        Some(holder) => {
-            let property = holder.property.as_deref().map(BStr::new);
-            if schema.hides(&holder.database, holder.key.as_bstr(), property) {
-                format!("the value of {holder} (not shown)")
-            } else {
-                format!("the value {value:?} of {holder}")
-            }
-        }
-        None => "a value that the template puts together (not shown)".to_owned(),
-    };
-    Error::Value { fragment, line, what, place, why }
-}
-
 /// The right to write targets, and what that needs.
 struct Writer {
     memory: Memory,
@@ -394,7 +315,7 @@ fn checks(cx: &Expansion, name: &str) -> Checks {
 async fn one(
     cx: &Expansion,
     prepared: Prepared,
-    content: Option<Vec<u8>>,
+    content: Option<Content>,
     act: Act,
     writer: Option<&Writer>,
 ) -> Expanded {
@@ -404,15 +325,15 @@ async fn one(
             let how = How { force, keep_access, profile: cx.profile };
             put(&target, &declared, content, how, writer, &mut notes).await
         }
-        (Act::Write { .. } | Act::Look, _) => look(&target, content),
+        (Act::Write { .. } | Act::Look, _) => look(&target, content.map(|it| it.bytes)),
         (Act::Check, _) => match (&declared.check, &content) {
             (Some(program), Some(text)) => {
-                match target::check(program, &target, text, &checks(cx, "checks")).await {
-                    Ok(()) => look(&target, content),
+                match target::check(program, &target, &text.bytes, &checks(cx, "checks")).await {
+                    Ok(()) => look(&target, content.map(|it| it.bytes)),
                     Err(error) => Err(error.into()),
                 }
             }
-            (None, _) | (_, None) => look(&target, content),
+            (None, _) | (_, None) => look(&target, content.map(|it| it.bytes)),
         },
     };
     Expanded { target, result, notes }
@@ -433,7 +354,7 @@ struct How {
 async fn put(
     path: &Path,
     declared: &Declared,
-    content: Option<Vec<u8>>,
+    content: Option<Content>,
     how: How,
     writer: &Writer,
     notes: &mut Vec<String>,
@@ -459,6 +380,10 @@ async fn put(
         gid: if root { or_root(gid, 0) } else { gid },
         mode: or_root(declared.perms, 0o644),
     };
+    let access = match &content.secret {
+        Some(holder) => secret::secluded(path, access, declared, holder, notes),
+        None => access,
+    };
     let edited = match declared.on_edit.unwrap_or_default() {
         OnEdit::Refuse if how.force => Edited::KeptAside,
         OnEdit::Refuse => Edited::Refused,
@@ -467,7 +392,7 @@ async fn put(
     };
     let new = NewTarget {
         path: path.to_owned(),
-        content,
+        content: content.bytes,
         access,
         check: declared.check.clone(),
         edited,

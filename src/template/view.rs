@@ -21,6 +21,7 @@ use bstr::{BStr, BString, ByteSlice};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::db::schema::sounds_secret;
 use crate::db::{DbName, Record, Records};
 use crate::event::Event;
 use crate::state::exposure::Matches;
@@ -63,6 +64,12 @@ impl Words {
     /// Whether every database has to be read.
     pub fn ask_for_databases(&self) -> bool {
         self.0.contains("databases")
+    }
+
+    /// Whether a value that nobody should see can be among what is asked for.
+    pub fn ask_for_secrets(&self) -> bool {
+        let all = ["databases", "configuration"];
+        self.0.iter().any(|word| all.contains(&word.as_str()) || sounds_secret(BStr::new(word)))
     }
 
     /// Whether the records have to be resolved.

@@ -267,6 +267,26 @@ fn a_value_that_the_format_cannot_hold_is_told_with_its_record() {
 }
 
 #[test]
+fn a_target_with_a_secret_is_not_for_everybody() {
+    let place = Place::new();
+    place.db("configuration set app service Password opensesame Port 80");
+    let mode = |place: &Place| fs::metadata(place.at("etc/app.conf")).unwrap().mode() & 0o7777;
+    place.fragment("app.conf/30", "{{ app.Port }}\n");
+    place.expand(&["/etc/app.conf"]).succeeded();
+    assert_eq!(mode(&place), 0o644);
+    place.fragment("app.conf/30", "{{ app.Password }}\n");
+    let ran = place.expand(&["/etc/app.conf"]).succeeded();
+    assert_eq!(mode(&place), 0o600);
+    let ran = ran.complains_of(&["root alone", "record 'app', property 'Password'"]);
+    assert!(!ran.stderr.contains("sesame"), "{}", ran.stderr);
+    place.metadata("app.conf", "PERMS=0640\n");
+    assert_eq!(place.expand(&["/etc/app.conf"]).succeeded().stderr, "");
+    assert_eq!(mode(&place), 0o640);
+    place.metadata("app.conf", "PERMS=0644\n");
+    place.expand(&["/etc/app.conf"]).succeeded().complains_of(&["read by everybody"]);
+}
+
+#[test]
 fn a_hand_edited_target_is_never_silently_lost() {
     let place = Place::new();
     place.expand(&["/etc/app.conf"]).succeeded();
