@@ -83,12 +83,25 @@ impl Memory {
     ///
     /// It cannot be written.
     pub fn remember_written(&self, target: &Path, hash: &str) -> Result<(), Error> {
-        let mut lines = self.written(target);
+        let lines = self.written(target);
         if lines.first().is_some_and(|last| last == hash) {
             return Ok(());
         }
-        lines.insert(0, hash.to_owned());
-        lines.truncate(2);
+        self.remember_writing(target, hash, lines.first().map(String::as_str))
+    }
+
+    /// The same, where it is known that `before` is what the target holds.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn remember_writing(
+        &self,
+        target: &Path,
+        hash: &str,
+        before: Option<&str>,
+    ) -> Result<(), Error> {
+        let lines: Vec<&str> = [Some(hash), before].into_iter().flatten().collect();
         write(&self.written_file(target), (lines.join("\n") + "\n").as_bytes())
     }
 

@@ -151,6 +151,9 @@ pub fn clear(checks: &Checks) {
     fs::remove_dir_all(&checks.stage).unwrap_or_default();
 }
 
+/// Why a changed target stays.
+const STAYS: &str = "somebody changed it since it was written, and its template says that it stays then (--force to put it aside)";
+
 /// Writes `new`, unless it is there already.
 ///
 /// # Errors
@@ -183,27 +186,29 @@ pub async fn write(new: &NewTarget, memory: &Memory, checks: &Checks) -> Result<
     if let Some(program) = &new.check {
         check(program, path, &new.content, checks).await?;
     }
+    // Again: a check takes its time, and somebody may have written meanwhile.
+    let old = content(path)?;
+    let is_link = found.as_ref().is_some_and(Metadata::is_symlink);
+    // Through a link: who could read what it leads to, and nobody else, may read what takes its place.
+    let found = fs::metadata(path).ok().or(found.filter(|_| !is_link));
+    let mut before = None;
     if let Some(old) = &old {
+        let old_hash = hex(&Sha256::digest(old));
         let known = memory.written(path);
-        let is_edited = if known.is_empty() {
-            new.unknown_is_edited
-        } else {
-            !known.contains(&hex(&Sha256::digest(old)))
-        };
+        let is_edited =
+            if known.is_empty() { new.unknown_is_edited } else { !known.contains(&old_hash) };
         match new.edited {
             Edited::Refused if is_edited => {
-                return Err(failed(io::Error::other(
-                    "somebody changed it since it was written, and its template says that it stays then (--force to put it aside)",
-                )));
+                return Err(failed(io::Error::other(STAYS)));
             }
             Edited::KeptAside if is_edited => {
-                let mode = found.as_ref().map_or(0o600, |found| found.mode() & 0o7777);
-                written.aside = Some(put_aside(path, old, mode).map_err(failed)?);
+                written.aside = Some(put_aside(path, old).map_err(failed)?);
             }
             Edited::Refused | Edited::KeptAside | Edited::Overwritten => {}
         }
+        before = (!is_edited && !known.is_empty()).then_some(old_hash);
     }
-    memory.remember_written(path, &hash)?;
+    memory.remember_writing(path, &hash, before.as_deref())?;
     let access = settled(new.access, found.as_ref().filter(|found| found.is_file()));
     replace(directory, path, &new.content, access).map_err(failed)?;
     written.changed = true;
@@ -213,19 +218,36 @@ pub async fn write(new: &NewTarget, memory: &Memory, checks: &Checks) -> Result<
     Ok(written)
 }
 
-/// Takes the target away; whether it was there.
+/// Takes the target away; whether it was there, and where the changes of somebody else were put.
 ///
 /// # Errors
 ///
-/// It is a directory or cannot be removed.
-pub fn delete(path: &Path, memory: &Memory) -> Result<bool, Error> {
+/// It is a directory, cannot be removed, or somebody changed it and it is to stay.
+pub fn delete(
+    path: &Path,
+    edited: Edited,
+    memory: &Memory,
+) -> Result<(bool, Option<PathBuf>), Error> {
+    let failed = |source| Error::File { path: path.to_owned(), source };
+    let known = memory.written(path);
+    let mut aside = None;
+    if let Some(old) = content(path)?
+        && !known.is_empty()
+        && !known.contains(&hex(&Sha256::digest(&old)))
+    {
+        match edited {
+            Edited::Refused => return Err(failed(io::Error::other(STAYS))),
+            Edited::KeptAside => aside = Some(put_aside(path, &old).map_err(failed)?),
+            Edited::Overwritten => {}
+        }
+    }
     let removed = match fs::remove_file(path) {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(source) => return Err(Error::File { path: path.to_owned(), source }),
     };
     memory.forget_written(path)?;
-    Ok(removed)
+    Ok((removed, aside))
 }
 
 /// All of `access` given: what nothing was said about is what `found` has.
@@ -301,7 +323,9 @@ fn passing(path: &Path) -> PathBuf {
 }
 
 /// Keeps `old` beside `path`, under a name where nothing else was kept; gives that.
-fn put_aside(path: &Path, old: &[u8], mode: u32) -> io::Result<PathBuf> {
+///
+/// For root alone: an owner could have given his file bits that a copy of root's must not have.
+fn put_aside(path: &Path, old: &[u8]) -> io::Result<PathBuf> {
     for number in 0_u32.. {
         let mut name = path.as_os_str().to_owned();
         name.push(".wharf-save");
@@ -313,7 +337,7 @@ fn put_aside(path: &Path, old: &[u8], mode: u32) -> io::Result<PathBuf> {
             Ok(kept) if kept == old => return Ok(aside),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                file::replace(&aside, old, mode)?;
+                file::replace(&aside, old, 0o600)?;
                 return Ok(aside);
             }
             Err(error) => return Err(error),

@@ -104,12 +104,7 @@ pub async fn expand(
     event: Option<&Event>,
     act: Act,
 ) -> Vec<Expanded> {
-    let prepare = |order: &Order| order.prepare(&cx.roots, &cx.metadata, &cx.root);
-    let prepared: Vec<_> = orders.iter().map(prepare).collect();
-    let mut words = Words::default();
-    prepared.iter().flatten().for_each(|prepared| prepared.ask(&mut words));
-    // Everything is rendered before anything is written.
-    let rendered = render(cx, &prepared, event, &words);
+    // First: what is read while another one writes would be older than what that one wrote.
     let writer = match act {
         Act::Write { .. } => match Writer::new(cx).await {
             Ok(writer) => Some(writer),
@@ -117,6 +112,12 @@ pub async fn expand(
         },
         Act::Look | Act::Check => None,
     };
+    let prepare = |order: &Order| order.prepare(&cx.roots, &cx.metadata, &cx.root);
+    let prepared: Vec<_> = orders.iter().map(prepare).collect();
+    let mut words = Words::default();
+    prepared.iter().flatten().for_each(|prepared| prepared.ask(&mut words));
+    // Everything is rendered before anything is written.
+    let rendered = render(cx, &prepared, event, &words);
     let mut all = Vec::new();
     for ((order, prepared), content) in orders.iter().zip(prepared).zip(rendered) {
         let place = || cx.root.at(&order.path);
@@ -359,8 +360,18 @@ async fn put(
     writer: &Writer,
     notes: &mut Vec<String>,
 ) -> Result<Done, Error> {
+    let edited = match declared.on_edit.unwrap_or_default() {
+        OnEdit::Refuse if how.force => Edited::KeptAside,
+        OnEdit::Refuse => Edited::Refused,
+        OnEdit::Keep => Edited::KeptAside,
+        OnEdit::Overwrite => Edited::Overwritten,
+    };
+    let kept = |aside: PathBuf| {
+        format!("{} had been changed by hand; that is kept as {}", path.display(), aside.display())
+    };
     let Some(content) = content else {
-        let changed = target::delete(path, &writer.memory)?;
+        let (changed, aside) = target::delete(path, edited, &writer.memory)?;
+        notes.extend(aside.map(kept));
         return Ok(Done { changed, content: None, adjust: declared.adjust.clone() });
     };
     let mut id = |name: &Option<String>, number: fn(&str) -> Option<u32>| {
@@ -384,12 +395,6 @@ async fn put(
         Some(holder) => secret::secluded(path, access, declared, holder, notes),
         None => access,
     };
-    let edited = match declared.on_edit.unwrap_or_default() {
-        OnEdit::Refuse if how.force => Edited::KeptAside,
-        OnEdit::Refuse => Edited::Refused,
-        OnEdit::Keep => Edited::KeptAside,
-        OnEdit::Overwrite => Edited::Overwritten,
-    };
     let new = NewTarget {
         path: path.to_owned(),
         content: content.bytes,
@@ -400,9 +405,7 @@ async fn put(
         unknown_is_edited: how.profile != Profile::Sme,
     };
     let written = target::write(&new, &writer.memory, &writer.checks).await?;
-    notes.extend(written.aside.map(|aside| {
-        format!("{} had been changed by hand; that is kept as {}", path.display(), aside.display())
-    }));
+    notes.extend(written.aside.map(kept));
     let adjust = if written.changed { declared.adjust.clone() } else { BTreeMap::new() };
     Ok(Done { changed: written.changed, content: Some(new.content), adjust })
 }

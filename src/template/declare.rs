@@ -178,7 +178,15 @@ impl Declared {
                 let bad = || wrong(format!("PERMS {text:?} is no mode; right would be 0644"));
                 self.perms = Some(bits.ok_or_else(bad)?);
             }
-            "DELETE" => self.delete = !matches!(value()?.as_str(), "" | "0"),
+            "DELETE" => {
+                self.delete = match value()?.as_str() {
+                    "" | "0" | "0.0" | "undef" | "no" | "false" => false,
+                    "1" | "yes" | "true" => true,
+                    other => {
+                        return Err(wrong(format!("DELETE {other:?} is neither yes nor no")));
+                    }
+                }
+            }
             "MORE_DATA" => {
                 self.more = table(raw).ok_or_else(|| wrong(perl(name, raw)))?;
             }
@@ -200,8 +208,18 @@ impl Declared {
     ///
     /// It is no YAML, has an unknown key, or contradicts the front matter of another fragment.
     pub fn read_front(&mut self, origin: &str, text: &str) -> Result<(), Error> {
-        let Some(yaml) = front(text) else { return Ok(()) };
         let wrong = |line: u64, why: String| Error { origin: origin.to_owned(), line, why };
+        let Some(yaml) = front(text) else {
+            // As a comment it would be left out without a word, and the check with it.
+            return match text.lines().position(|line| line.contains("{#---")) {
+                Some(at) => Err(wrong(
+                    u64::try_from(at).unwrap_or_default() + 1,
+                    "front matter is the very beginning of a fragment, '{#---' alone on its line, and ends in '---#}'"
+                        .to_owned(),
+                )),
+                None => Ok(()),
+            };
+        };
         let read: Front = serde_saphyr::from_str(yaml).map_err(|error| {
             // The YAML begins on the line after the mark.
             let line = error.location().map_or(1, |at| at.line() + 1);
@@ -260,9 +278,17 @@ struct Front {
 
 /// The YAML of a fragment that begins with front matter.
 fn front(text: &str) -> Option<&str> {
+    parted(text).map(|(yaml, _)| yaml)
+}
+
+/// The YAML of the front matter and what comes after it, the rest of its last line left out when that is
+/// blank.
+pub(super) fn parted(text: &str) -> Option<(&str, &str)> {
     let rest = text.strip_prefix("{#---")?;
     let rest = rest.strip_prefix('\n').or_else(|| rest.strip_prefix("\r\n"))?;
-    Some(rest.split_once("---#}").or_else(|| rest.split_once("---\n#}"))?.0)
+    let (yaml, body) = rest.split_once("---#}")?;
+    let body = body.strip_prefix("\r\n").or_else(|| body.strip_prefix('\n')).unwrap_or(body);
+    Some((yaml, body))
 }
 
 fn is_place(place: &str) -> bool {

@@ -8,10 +8,12 @@
 //! `| safe` is Tera's explicit way round.
 
 use std::error::Error as _;
+use std::panic::AssertUnwindSafe;
 
 use serde_json::{Map, Value};
 use tera::{Context, Tera};
 
+use super::declare;
 use super::format::{CLOSE, Format, Impossible, OPEN, Unfinished, Weaver, mark};
 use super::fragment::{Dialect, Fragment};
 use super::output::mark_all;
@@ -149,6 +151,16 @@ fn piece(fragment: &Fragment) -> Result<Piece<'_>, Error> {
         let why = "it holds a sign that Unicode keeps for no text (U+FDD0 to U+FDD4)";
         return Err(wrong(line_of(at), why, "take it out"));
     }
+    if let Some(at) = text.find("${#")
+        && !text.contains("{% raw")
+    {
+        let why =
+            "'${#' begins a comment of the template language, which would end who knows where";
+        let remedy = "put it between {% raw %} and {% endraw %}";
+        return Err(wrong(line_of(at), why, remedy));
+    }
+    // Front matter leaves no line behind: a script begins with its interpreter.
+    let text = declare::parted(text).map_or(text, |(_, body)| body);
     if fragment.dialect == Dialect::Esmith {
         let read = perl::read(text).map_err(|at| {
             let remedy =
@@ -177,6 +189,7 @@ fn render(
     let mut tera = Tera::default();
     tera.set_escape_fn(mark);
     tera.autoescape_on(vec![""]);
+    tame(&mut tera);
     let wrong = |fragment: &Fragment, error: &tera::Error| described(fragment, error, values);
     // Each by itself first: a block must not begin in one and end in another.
     for (fragment, piece) in fragments.iter().zip(pieces) {
@@ -198,15 +211,22 @@ fn render(
     };
     let mut attempt = |count: usize| {
         tera.add_raw_template(WHOLE, &joined(count))?;
-        mark_all(&mut tera);
-        tera.render(WHOLE, context)
+        mark_all(&mut tera)?;
+        // A filter of Tera's that panics must not take the other targets with it.
+        std::panic::catch_unwind(AssertUnwindSafe(|| tera.render(WHOLE, context)))
+            .unwrap_or_else(|_| Err(tera::Error::msg("the template language broke down")))
     };
     let error = match attempt(pieces.len()) {
         Ok(rendered) => return Ok(rendered),
         Err(error) => error,
     };
-    // Whose fault it is shows when it comes in.
-    let guilty = (1..=pieces.len()).find_map(|count| Some((count - 1, attempt(count).err()?)));
+    // Whose fault it is shows when it comes in; with it in, more of them fail as well.
+    let (mut fine, mut wrong_with) = (0, pieces.len());
+    while wrong_with - fine > 1 {
+        let middle = usize::midpoint(fine, wrong_with);
+        if attempt(middle).is_ok() { fine = middle } else { wrong_with = middle }
+    }
+    let guilty = attempt(wrong_with).err().map(|error| (wrong_with - 1, error));
     Err(match guilty.and_then(|(at, error)| Some((fragments.get(at)?, error))) {
         Some((fragment, error)) => wrong(fragment, &error),
         None => Error::Fragment {
@@ -216,6 +236,39 @@ fn render(
             remedy: None,
         },
     })
+}
+
+/// Most rounds that `range` gives.
+const MOST_ROUNDS: u64 = 100_000;
+
+/// Takes away what would make a target depend on something else than its templates and records, or take
+/// all memory.
+fn tame(tera: &mut Tera) {
+    for name in ["get_env", "now", "get_random"] {
+        tera.register_function(name, move |_: &_| {
+            let why = format!("{name} is not there: a file is made of templates and records alone");
+            Err(tera::Error::msg(why))
+        });
+    }
+    tera.register_function("range", range);
+}
+
+/// Tera's own, with an end.
+#[expect(clippy::disallowed_types, reason = "the form that Tera calls")]
+fn range(args: &std::collections::HashMap<String, Value>) -> tera::Result<Value> {
+    let number = |name: &str, default: u64| match args.get(name) {
+        None => Ok(default),
+        Some(value) => value
+            .as_u64()
+            .ok_or_else(|| tera::Error::msg(format!("range: {name} is no whole number"))),
+    };
+    let (start, end, step) = (number("start", 0)?, number("end", 0)?, number("step_by", 1)?);
+    if step == 0 || end.saturating_sub(start) / step > MOST_ROUNDS {
+        let why = format!("range: at most {MOST_ROUNDS} rounds, and step_by is not 0");
+        return Err(tera::Error::msg(why));
+    }
+    let step = usize::try_from(step).unwrap_or(usize::MAX);
+    Ok((start..end).step_by(step).collect::<Vec<_>>().into())
 }
 
 fn described(fragment: &Fragment, error: &tera::Error, values: &Map<String, Value>) -> Error {

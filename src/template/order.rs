@@ -134,10 +134,32 @@ impl Order {
                 }
             }
         }
-        let format = declared.format.unwrap_or_else(|| Format::of_path(&target));
+        let by_content = || {
+            let begin = fragments.iter().map(|it: &Fragment| it.content.as_slice());
+            let first = begin.map(front_left_out).find(|content| !content.is_empty());
+            first.filter(|content| is_script(content)).map(|_| Format::Shell)
+        };
+        let told = Format::of_path(&target);
+        let by_name = || if told == Format::Plain { by_content() } else { None };
+        let format = declared.format.or_else(by_name).unwrap_or(told);
         let target = root.at(&target);
         Ok(Prepared { target, declared, format, notes, fragments })
     }
+}
+
+/// A fragment as it goes into the target.
+fn front_left_out(content: &[u8]) -> &[u8] {
+    let text = std::str::from_utf8(content).ok();
+    text.and_then(declare::parted).map_or(content, |(_, body)| body.as_bytes())
+}
+
+/// Whether a shell runs it.
+fn is_script(content: &[u8]) -> bool {
+    let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    line.starts_with(b"#!")
+        && [b"sh".as_slice(), b"dash", b"bash"].iter().any(|shell| {
+            line.split(|byte| matches!(byte, b'/' | b' ')).any(|word| word.trim_ascii() == *shell)
+        })
 }
 
 /// `path` from the root on, without a leading slash.
@@ -280,11 +302,26 @@ impl Format {
             "yaml" | "yml" => Self::Yaml,
             "sh" => Self::Shell,
             "service" | "socket" | "timer" | "mount" | "path" | "target" | "slice" | "network"
-            | "netdev" | "link"
+            | "netdev" | "link" | "automount" | "swap" | "scope" | "container" | "volume"
+            | "kube" | "pod" | "conf"
                 if path.contains("systemd/") =>
             {
                 Self::Systemd
             }
+            _ if path == "etc/nftables.conf" => Self::Nftables,
+            _ if is_below("etc/rc.d/init.d/")
+                || is_below("etc/init.d/")
+                || is_below("etc/cron.daily/")
+                || is_below("etc/cron.hourly/")
+                || is_below("etc/cron.weekly/")
+                || is_below("etc/cron.monthly/")
+                || is_below("etc/e-smith/events/")
+                || is_below("etc/profile.d/") =>
+            {
+                Self::Shell
+            }
+            _ if is_below("etc/NetworkManager/dnsmasq") => Self::Dnsmasq,
+            _ if is_below("var/spool/cron/") => Self::Cron,
             _ if is_below("etc/sysconfig/") || is_below("etc/default/") => Self::Sysconfig,
             _ if is_below("etc/httpd/") || is_below("etc/apache2/") => Self::Apache,
             _ if is_below("etc/nginx/") => Self::Nginx,

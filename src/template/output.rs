@@ -13,7 +13,11 @@ use tera::{Template, Tera, Value};
 const FILTER: &str = "as written";
 
 /// Puts the filter behind the expressions of all templates that `tera` has.
-pub fn mark_all(tera: &mut Tera) {
+///
+/// # Errors
+///
+/// One takes in another template, or itself: there is no other here.
+pub fn mark_all(tera: &mut Tera) -> Result<(), tera::Error> {
     tera.register_filter(FILTER, |value: &Value, _: &_| match value {
         Value::Array(_) | Value::Object(_) => Err(tera::Error::msg(
             "a list or an object cannot be written as it is: go through it with {% for %}, \
@@ -21,7 +25,37 @@ pub fn mark_all(tera: &mut Tera) {
         )),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(value.clone()),
     });
+    if tera.templates.values().any(|template| takes_in_others(&template.ast)) {
+        let why =
+            "include, import and extends are not there: a target is made of its own fragments";
+        return Err(tera::Error::msg(why));
+    }
     tera.templates.values_mut().for_each(in_template);
+    Ok(())
+}
+
+fn takes_in_others(nodes: &[Node]) -> bool {
+    nodes.iter().any(|node| match node {
+        Node::Include(..) | Node::ImportMacro(..) | Node::Extends(..) => true,
+        Node::MacroDefinition(_, definition, _) => takes_in_others(&definition.body),
+        Node::FilterSection(_, section, _) => takes_in_others(&section.body),
+        Node::Block(_, block, _) => takes_in_others(&block.body),
+        Node::Forloop(_, each, _) => {
+            takes_in_others(&each.body) || each.empty_body.as_deref().is_some_and(takes_in_others)
+        }
+        Node::If(branches, _) => {
+            branches.conditions.iter().any(|(_, _, body)| takes_in_others(body))
+                || branches.otherwise.as_ref().is_some_and(|(_, body)| takes_in_others(body))
+        }
+        Node::Super
+        | Node::Text(_)
+        | Node::VariableBlock(..)
+        | Node::Set(..)
+        | Node::Raw(..)
+        | Node::Break(_)
+        | Node::Continue(_)
+        | Node::Comment(..) => false,
+    })
 }
 
 fn in_template(template: &mut Template) {
@@ -88,7 +122,7 @@ mod tests {
         tera.set_escape_fn(|text| format!("<{text}>"));
         tera.autoescape_on(vec![""]);
         tera.add_raw_template("t", template).unwrap();
-        mark_all(&mut tera);
+        mark_all(&mut tera).unwrap();
         let view = serde_json::json!({ "a": "x", "n": 1, "list": ["x", "y"], "no": null });
         tera.render("t", &tera::Context::from_value(view).unwrap())
     }

@@ -204,21 +204,21 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Which record and property hold exactly `value`.
-pub fn holder_of(databases: &BTreeMap<DbName, Records>, value: &str) -> Option<Holder> {
-    databases.iter().find_map(|(name, records)| {
-        records.iter().find_map(|(key, record)| {
-            let mut properties = record.properties();
-            let property = properties.find(|(_, held)| held.as_bytes() == value.as_bytes());
-            let property = property.map(|(property, _)| property.into_owned());
-            let is_text = || record.decoded().as_bytes() == value.as_bytes();
-            (property.is_some() || is_text()).then(|| Holder {
-                database: name.to_string(),
-                key: key.to_owned(),
-                property,
-            })
-        })
-    })
+/// Which records and properties hold exactly `value`.
+pub fn holders_of(databases: &BTreeMap<DbName, Records>, value: &str) -> Vec<Holder> {
+    let mut found = Vec::new();
+    for (name, records) in databases {
+        for (key, record) in records.iter() {
+            let holder =
+                |property| Holder { database: name.to_string(), key: key.to_owned(), property };
+            if record.decoded().as_bytes() == value.as_bytes() {
+                found.push(holder(None));
+            }
+            let same = record.properties().filter(|(_, held)| held.as_bytes() == value.as_bytes());
+            found.extend(same.map(|(property, _)| holder(Some(property.into_owned()))));
+        }
+    }
+    found
 }
 
 fn table(database: &str, records: &Records) -> Value {

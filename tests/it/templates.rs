@@ -369,7 +369,7 @@ fn a_check_accepts_refuses_is_missing_or_hangs() {
         "{#---\ncheck: sh -c 'grep -q second \"$0\" && test \"${0##*/}\" = app.conf' {file}\n---#}\n",
     );
     place.expand(&["/etc/app.conf"]).succeeded();
-    assert_eq!(place.target(), "\nname = second\nplain\n");
+    assert_eq!(place.target(), "name = second\nplain\n");
     assert_eq!(place.names(), ["app.conf"]);
     assert_eq!(fs::read_dir(place.at("run/wharf/stage")).unwrap().count(), 0);
 }
@@ -610,4 +610,92 @@ fn what_the_project_brings_comes_out_as_it_should_and_is_accepted() {
     } else {
         assert!(std::env::var_os("WHARF_REQUIRE_ENGINE").is_none(), "nft and root are needed");
     }
+}
+
+#[test]
+fn what_is_kept_aside_is_for_root_alone_also_through_a_link_and_during_a_check() {
+    let place = Place::new();
+    let mode = |name: &str| fs::metadata(place.at("etc").join(name)).unwrap().mode() & 0o7777;
+    place.expand(&["/etc/app.conf"]).succeeded();
+    fs::write(place.at("etc/app.conf"), "program").unwrap();
+    let setuid = fs::Permissions::from_mode(0o4755);
+    fs::set_permissions(place.at("etc/app.conf"), setuid).unwrap();
+    place.expand(&["/etc/app.conf"]).succeeded();
+    assert_eq!(mode("app.conf.wharf-save"), 0o600);
+
+    // What takes the place of a link can be read by whom could read what it led to.
+    fs::remove_file(place.at("etc/app.conf")).unwrap();
+    fs::write(place.at("etc/hidden"), "hidden").unwrap();
+    fs::set_permissions(place.at("etc/hidden"), fs::Permissions::from_mode(0o600)).unwrap();
+    symlink("hidden", place.at("etc/app.conf")).unwrap();
+    place.expand(&["/etc/app.conf"]).succeeded();
+    assert_eq!((mode("app.conf"), mode("app.conf.wharf-save.1")), (0o600, 0o600));
+
+    // An edit while the check runs is an edit.
+    place.fragment("app.conf/00front", "{#---\ncheck: sleep 2\n---#}\n");
+    place.fragment("app.conf/90", "more\n");
+    thread::scope(|scope| {
+        scope.spawn(|| place.expand(&["/etc/app.conf"]).succeeded());
+        thread::sleep(Duration::from_millis(800));
+        fs::write(place.at("etc/app.conf"), "precious").unwrap();
+    });
+    assert_eq!(fs::read_to_string(place.at("etc/app.conf.wharf-save.2")).unwrap(), "precious");
+
+    fs::write(place.at("etc/app.conf"), "by hand").unwrap();
+    place.metadata("app.conf", "DELETE=1\nON_EDIT=refuse\n");
+    place.expand(&["/etc/app.conf"]).ended_with(1).complains_of(&["somebody changed it"]);
+    place.metadata("app.conf", "DELETE=1\n");
+    place.expand(&["/etc/app.conf"]).succeeded().complains_of(&["app.conf.wharf-save.3"]);
+    assert!(!place.at("etc/app.conf").exists());
+    place.metadata("app.conf", "DELETE=perhaps\n");
+    place.expand(&["/etc/app.conf"]).ended_with(1).complains_of(&["DELETE", "perhaps"]);
+}
+
+#[test]
+fn failed_writes_make_no_edit_of_our_own_file() {
+    let place = Place::new();
+    place.metadata("app.conf", "ON_EDIT=refuse\n");
+    place.expand(&["/etc/app.conf"]).succeeded();
+    fs::create_dir(place.at("etc/.app.conf.wharf-new")).unwrap();
+    for name in ["second", "third"] {
+        place.db(&format!("configuration set SystemName {name}"));
+        place.expand(&["/etc/app.conf"]).ended_with(1);
+    }
+    fs::remove_dir(place.at("etc/.app.conf.wharf-new")).unwrap();
+    place.expand(&["/etc/app.conf"]).succeeded();
+    assert_eq!(place.target(), "name = third\nplain\n");
+}
+
+#[test]
+fn a_template_takes_in_nothing_else_and_cannot_run_away() {
+    let place = Place::new();
+    place.db("configuration set app service Password opensesame Port 80");
+    for (text, words) in [
+        ("{% include \"template\" %}", vec!["30odd", "include"]),
+        ("{{ get_env(name=\"PATH\") }}", vec!["30odd", "get_env"]),
+        ("{% for i in range(end=2000000000) %}{% endfor %}", vec!["30odd", "100000 rounds"]),
+        ("{{ app.Port | int(base=99) }}", vec!["30odd"]),
+        ("{{ app.Password | round }}", vec!["30odd", "not shown"]),
+        ("{{ app | first }}", vec!["30odd"]),
+        ("n=${#a}\n", vec!["30odd", "line 1", "raw"]),
+        (" {#---\nformat: shell\n---#}\n", vec!["30odd", "line 1", "very beginning"]),
+    ] {
+        place.fragment("app.conf/30odd", text);
+        let ran = place.expand(&["/etc/app.conf"]).ended_with(1).complains_of(&words);
+        assert!(!ran.stderr.contains("sesame"), "{text}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn front_matter_leaves_no_line_and_a_script_is_a_script() {
+    let place = Place::new();
+    fs::create_dir_all(place.at("usr/bin")).unwrap();
+    place.db("configuration set app service Word $(touch_evil)");
+    let fragment = place.at("etc/wharf/templates-custom/usr/bin/x/10");
+    fs::create_dir_all(fragment.parent().unwrap()).unwrap();
+    fs::write(&fragment, "{#---\non-edit: overwrite\n---#}\n#!/bin/sh\nX={{ app.Word }}\n")
+        .unwrap();
+    place.expand(&["/usr/bin/x"]).succeeded();
+    let text = fs::read_to_string(place.at("usr/bin/x")).unwrap();
+    assert_eq!(text, "#!/bin/sh\nX='$(touch_evil)'\n");
 }

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bstr::{BStr, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
+
+use super::secret;
 
 use crate::db::schema::Schema;
 use crate::db::{self, DbName, Records};
@@ -14,7 +16,7 @@ use crate::host::lock;
 use crate::template;
 use crate::template::format::Impossible;
 use crate::template::order;
-use crate::template::view::holder_of;
+use crate::template::view::{Holder, holders_of};
 
 /// Why a target was not expanded.
 #[derive(Debug, thiserror::Error)]
@@ -99,19 +101,46 @@ pub(super) fn with_holder(
 ) -> Error {
     let order::Error::Expand(template::expand::Error::Value { fragment, line, impossible }) = error
     else {
-        return Error::Template(error);
+        return Error::Template(veiled(error, &secret::all(databases, schema)));
     };
     let Impossible { value, place, why, .. } = impossible;
-    let what = match holder_of(databases, &value) {
-        Some(holder) => {
-            let property = holder.property.as_deref().map(BStr::new);
-            if schema.hides(&holder.database, holder.key.as_bstr(), property) {
-                format!("the value of {holder} (not shown)")
-            } else {
-                format!("the value {value:?} of {holder}")
-            }
-        }
-        None => "a value that the template puts together (not shown)".to_owned(),
+    let holders = holders_of(databases, &value);
+    let hides = |holder: &&Holder| {
+        let property = holder.property.as_deref().map(BStr::new);
+        schema.hides(&holder.database, holder.key.as_bstr(), property)
+    };
+    // Of several with the same value the one that is a secret counts.
+    let what = match (holders.iter().find(hides), holders.first()) {
+        (Some(holder), _) => format!("the value of {holder} (not shown)"),
+        (None, Some(holder)) => format!("the value {value:?} of {holder}"),
+        (None, None) => "a value that the template puts together (not shown)".to_owned(),
     };
     Error::Value { fragment, line, what, place, why }
+}
+
+/// `error` without the values that nobody should see: the template language and the parsers quote what they
+/// trip over.
+fn veiled(error: order::Error, secrets: &[(Holder, BString)]) -> order::Error {
+    let veil = |why: String| {
+        secrets.iter().fold(why, |why, (_, secret)| {
+            let plain = secret.to_str_lossy();
+            let quoted = format!("{plain:?}");
+            let quoted = quoted.trim_matches('"');
+            why.replace(&*plain, "(not shown)").replace(quoted, "(not shown)")
+        })
+    };
+    match error {
+        order::Error::Expand(template::expand::Error::Fragment { fragment, line, why, remedy }) => {
+            let why = veil(why);
+            template::expand::Error::Fragment { fragment, line, why, remedy }.into()
+        }
+        order::Error::Malformed { format, why } => {
+            order::Error::Malformed { format, why: veil(why) }
+        }
+        error @ (order::Error::Path { .. }
+        | order::Error::Fragments(_)
+        | order::Error::Declared(_)
+        | order::Error::Metadata { .. }
+        | order::Error::Expand(_)) => error,
+    }
 }
