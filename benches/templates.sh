@@ -26,6 +26,7 @@ records() { # COUNT
 }
 
 template() { # DIRECTORY NAME
+	local i
 	mkdir -p "$1/$2"
 	for i in 1 2 3 4 5; do
 		printf '# part %s of %s\nplain = yes\nmore = text\n' "$i" "$2" >"$1/$2/${i}0plain"
