@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::format::Format;
+use crate::event::adjust::calls;
 
 /// What cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -242,6 +243,7 @@ impl Declared {
             self.check = Some(words(&check).map_err(put)?);
         }
         for (unit, verb) in read.adjust {
+            known(&verb).map_err(put)?;
             self.adjust.entry(unit).or_insert(verb);
         }
         self.on_edit = self.on_edit.or(read.on_edit);
@@ -376,9 +378,19 @@ fn adjust(text: &str) -> Result<BTreeMap<String, String>, String> {
     let pair = |word: &str| {
         let pair = word.split_once(':').filter(|(unit, verb)| !unit.is_empty() && !verb.is_empty());
         let bad = || format!("ADJUST {word:?} is none; right would be httpd:reload");
-        pair.map(|(unit, verb)| (unit.to_owned(), verb.to_owned())).ok_or_else(bad)
+        let (unit, verb) = pair.ok_or_else(bad)?;
+        known(verb)?;
+        Ok((unit.to_owned(), verb.to_owned()))
     };
     text.split_whitespace().map(pair).collect()
+}
+
+/// Whether a service can be told so; at the end of an event it would be too late to find out.
+fn known(verb: &str) -> Result<(), String> {
+    let (_, end) = calls("", &[verb.to_owned()], true);
+    end.map_err(|_| {
+        format!("there is no verb {verb:?}; right would be reload, restart or reload-or-restart")
+    })
 }
 
 fn on_edit(name: &str) -> Result<OnEdit, String> {
@@ -467,6 +479,7 @@ mod tests {
         let error = wrong("{#---\nformat: apache\nformt: x\n---#}\n");
         assert_eq!(error.line, 3, "{error}");
         assert!(wrong("{#---\nformat: perl\n---#}").to_string().contains("there is: "));
+        assert!(wrong("{#---\nadjust: { a: relaod }\n---#}").to_string().contains("relaod"));
         assert!(wrong("{#---\nneeds: [a]\n---#}").to_string().contains("configuration/KEY"));
     }
 }
