@@ -179,7 +179,7 @@ fn one(root: &Path, test: &Test, case: &Path) -> io::Result<String> {
     let paths: Vec<&String> = expected.union(&fails).collect();
     let orders: Vec<_> = paths.iter().map(|path| order(path)).collect();
     let work = expand::expand(&cx, &orders, event.as_ref(), Act::Look);
-    let all = block_on(work).unwrap_or_default();
+    let Some(all) = block_on(work) else { return Err(io::Error::other("nothing was expanded")) };
     let mut wrong = String::new();
     for (path, expanded) in paths.into_iter().zip(&all) {
         let told = if fails.contains(path) {

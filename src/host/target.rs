@@ -206,7 +206,7 @@ pub async fn write(new: &NewTarget, memory: &Memory, checks: &Checks) -> Result<
             }
             Edited::Refused | Edited::KeptAside | Edited::Overwritten => {}
         }
-        before = (!is_edited && !known.is_empty()).then_some(old_hash);
+        before = (!is_edited).then_some(old_hash);
     }
     memory.remember_writing(path, &hash, before.as_deref())?;
     let access = settled(new.access, found.as_ref().filter(|found| found.is_file()));
