@@ -13,11 +13,12 @@
 mod check;
 pub(in crate::db) mod journal;
 pub(super) mod lock;
+mod place;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{self as unix_fs, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -29,7 +30,8 @@ use jiff::tz::TimeZone;
 use super::history::{self, Edit, Entry};
 use super::{Audit, Change, Committed, Contents, DbName, Error, Record, Records, Store};
 use journal::Journal;
-use lock::{Afterwards, EsmithLock, lock_directory};
+use lock::{Afterwards, EsmithLock};
+use place::{Missing, Place};
 
 /// How long we wait for another writer, which needs some milliseconds a change.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
@@ -82,12 +84,33 @@ impl Flat {
         Self { absolute: AbsoluteNames::Below, ..Self::new(directory, audit) }
     }
 
-    fn path(&self, database: &DbName) -> PathBuf {
+    fn shown(&self, database: &DbName) -> PathBuf {
         let name = database.as_str();
         match self.absolute {
             AbsoluteNames::AsTheyAre => self.directory.join(name),
             AbsoluteNames::Below => self.directory.join(name.trim_start_matches('/')),
         }
+    }
+
+    fn place_to_write(&self, database: &DbName, missing: Missing) -> Result<Place, Error> {
+        let path = self.shown(database);
+        Place::below(&self.directory, &path, missing)
+            .map_err(|source| Error::Write { path, source })
+    }
+
+    /// `None` when one of its directories is not there.
+    fn place_to_read(&self, database: &DbName) -> Result<Option<Place>, Error> {
+        let path = self.shown(database);
+        match Place::below(&self.directory, &path, Missing::Fail) {
+            Ok(place) => Ok(Some(place)),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Read { path, source }),
+        }
+    }
+
+    /// The bytes of a database; `None` when it does not exist.
+    fn content(&self, database: &DbName) -> Result<Option<Vec<u8>>, Error> {
+        self.place_to_read(database)?.map_or(Ok(None), |place| place.content())
     }
 }
 
@@ -98,10 +121,10 @@ impl Flat {
         database: &DbName,
         changes: &[(DbName, Change)],
     ) -> Result<Committed, Error> {
-        let path = self.path(database);
-        self.stay_inside(&path)?;
+        let place = self.place_to_write(database, Missing::Fail)?;
+        let path = place.shown.clone();
         let limit = Instant::now() + self.patience;
-        let directory = lock_directory(&path, limit)?;
+        let directory = place.lock_directory(limit)?;
         // Locks that an original unlinked are kept until the end: whoever waits for one of them would
         // go on beside us.
         let mut unlinked = Vec::new();
@@ -110,10 +133,10 @@ impl Flat {
         loop {
             let lock = match held.take() {
                 Some(lock) => lock,
-                None => EsmithLock::take(&path, limit, self.absolute.afterwards())?,
+                None => EsmithLock::take(&place, limit, self.absolute.afterwards())?,
             };
             lock.wait_for_others(limit);
-            let old = content(&path)?;
+            let old = place.content()?;
             let mut records = Records::parse(old.as_deref().unwrap_or_default());
             let stands = |edit: &Edit| records.at(edit.key.as_bstr()) == edit.new.as_ref();
             if made.as_ref().is_some_and(|edits| edits.iter().all(stands)) {
@@ -133,7 +156,7 @@ impl Flat {
                 self.journal()?.begin(&self.audit.author, edits.clone(), limit, |database| {
                     self.read(database)
                 })?;
-            match replace(&path, &records, old.as_deref(), &directory, &lock) {
+            match replace(&place, &records, old.as_deref(), &directory, &lock) {
                 Ok(Replaced::Done) => {
                     entry.done();
                     return Ok(Committed::Changed);
@@ -164,22 +187,6 @@ impl Flat {
         }
     }
 
-    /// Refuses a name that a link in one of its directories leads out of the store with.
-    fn stay_inside(&self, path: &Path) -> Result<(), Error> {
-        let Ok(below) = path.strip_prefix(&self.directory) else { return Ok(()) };
-        if below.parent().is_none_or(|above| above.as_os_str().is_empty()) {
-            return Ok(());
-        }
-        let real = |path: &Path| {
-            fs::canonicalize(path).map_err(|source| Error::Write { path: path.to_owned(), source })
-        };
-        if real(path.parent().unwrap_or(path))?.starts_with(real(&self.directory)?) {
-            return Ok(());
-        }
-        let source = io::Error::other("a link leads out of the directory of the store");
-        Err(Error::Write { path: path.to_owned(), source })
-    }
-
     fn journal(&self) -> Result<Journal, Error> {
         Journal::beside(&self.directory, self.audit.limit)
     }
@@ -187,16 +194,16 @@ impl Flat {
 
 impl Store for Flat {
     fn read(&self, database: &DbName) -> Result<Records, Error> {
-        Ok(Records::parse(&content(&self.path(database))?.unwrap_or_default()))
+        Ok(Records::parse(&self.content(database)?.unwrap_or_default()))
     }
 
     fn record(&self, database: &DbName, key: &BStr) -> Result<Option<Record>, Error> {
-        Ok(Records::find(&content(&self.path(database))?.unwrap_or_default(), key))
+        Ok(Records::find(&self.content(database)?.unwrap_or_default(), key))
     }
 
     fn exists(&self, database: &DbName) -> Result<bool, Error> {
-        let path = self.path(database);
-        path.try_exists().map_err(|source| Error::Read { path, source })
+        let Some(place) = self.place_to_read(database)? else { return Ok(false) };
+        place.real.try_exists().map_err(|source| Error::Read { path: place.shown, source })
     }
 
     fn commit_all(&mut self, changes: &[(DbName, Change)]) -> Result<Committed, Error> {
@@ -238,17 +245,18 @@ impl Store for Flat {
     }
 
     fn create(&mut self, database: &DbName) -> Result<Committed, Error> {
-        let path = self.path(database);
+        let place = self.place_to_write(database, Missing::Fail)?;
+        let path = place.shown.clone();
         let failed = |source| Error::Write { path: path.clone(), source };
         let limit = Instant::now() + self.patience;
-        let directory = lock_directory(&path, limit)?;
+        let directory = place.lock_directory(limit)?;
         loop {
-            let lock = EsmithLock::take(&path, limit, self.absolute.afterwards())?;
+            let lock = EsmithLock::take(&place, limit, self.absolute.afterwards())?;
             if self.exists(database)? {
                 return Ok(Committed::Unchanged);
             }
             let empty = Records::default();
-            match replace(&path, &empty, None, &directory, &lock).map_err(failed)? {
+            match replace(&place, &empty, None, &directory, &lock).map_err(failed)? {
                 Replaced::Done => return Ok(Committed::Changed),
                 Replaced::Unsure(source) => return Err(Error::Unsure { path, source }),
                 Replaced::LockLost | Replaced::Unguarded => {}
@@ -259,16 +267,16 @@ impl Store for Flat {
     fn fill(&mut self, contents: &Contents) -> Result<(), Error> {
         let limit = Instant::now() + self.patience;
         for (database, records) in &contents.databases {
-            let path = self.path(database);
+            fs::create_dir_all(&self.directory)
+                .map_err(|source| Error::Write { path: self.directory.clone(), source })?;
+            let place = self.place_to_write(database, Missing::Make)?;
+            let path = place.shown.clone();
             let failed = |source| Error::Write { path: path.clone(), source };
-            if let Some(above) = path.parent() {
-                fs::create_dir_all(above).map_err(failed)?;
-            }
-            let directory = lock_directory(&path, limit)?;
+            let directory = place.lock_directory(limit)?;
             loop {
-                let lock = EsmithLock::take(&path, limit, self.absolute.afterwards())?;
-                let old = content(&path)?;
-                let replaced = replace(&path, records, old.as_deref(), &directory, &lock);
+                let lock = EsmithLock::take(&place, limit, self.absolute.afterwards())?;
+                let old = place.content()?;
+                let replaced = replace(&place, records, old.as_deref(), &directory, &lock);
                 match replaced.map_err(failed)? {
                     Replaced::Done => break,
                     Replaced::Unsure(source) => return Err(Error::Unsure { path, source }),
@@ -339,27 +347,6 @@ fn is_passing(path: &Path) -> bool {
     name.starts_with(b".") || name.ends_with(b".lock") || is_being_written()
 }
 
-/// The bytes of a database; `None` when it does not exist.
-fn content(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let mut options = OpenOptions::new();
-    let read = |mut file: File| {
-        lock::refuse_others(&file)?;
-        let mut content = Vec::new();
-        file.read_to_end(&mut content)?;
-        Ok(content)
-    };
-    // A FIFO is not waited for.
-    match options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(path).and_then(read) {
-        Ok(content) => Ok(Some(content)),
-        Err(source) if source.kind() == io::ErrorKind::NotFound && !path.is_symlink() => Ok(None),
-        Err(source) if source.kind() == io::ErrorKind::NotFound => {
-            let source = io::Error::other("it is a link to a file that is not there");
-            Err(Error::Read { path: path.to_owned(), source })
-        }
-        Err(source) => Err(Error::Read { path: path.to_owned(), source }),
-    }
-}
-
 /// What came of [`replace`].
 enum Replaced {
     /// The file is new and on disk.
@@ -379,12 +366,13 @@ enum Replaced {
 /// temporary name is always the same and hidden: the next change removes what a kill left there, and
 /// it can be no database (e-smith's `NAME.PID` can).
 fn replace(
-    path: &Path,
+    place: &Place,
     records: &Records,
     old: Option<&[u8]>,
     directory: &File,
     lock: &EsmithLock,
 ) -> io::Result<Replaced> {
+    let path = &place.real;
     let temporary = temporary(path);
     let mut content = header().into_bytes();
     content.extend(records.render());

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use bstr::{BStr, ByteSlice};
 
-use super::{Flat, content};
+use super::Flat;
 use crate::db::record::{Record, trim};
 use crate::db::{Error, Store};
 
@@ -19,7 +19,7 @@ impl Flat {
     pub fn check(&self) -> Result<Vec<String>, Error> {
         let mut found = Vec::new();
         for name in self.names()? {
-            let faults = faults(&content(&self.path(&name))?.unwrap_or_default());
+            let faults = faults(&self.content(&name)?.unwrap_or_default());
             found.extend(faults.into_iter().map(|(line, fault)| match line {
                 Some(line) => format!("{name}, line {line}: {fault}"),
                 None => format!("{name}: {fault}"),

@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::place::Place;
 use super::with_suffix;
 use crate::db::{Error, locks};
 
@@ -70,6 +71,8 @@ pub(super) enum Afterwards {
 /// The original unlinks it after use. Whoever had opened it by then goes on with the lock of a file without
 /// a name, and then writes over what others have acknowledged meanwhile.
 pub(super) struct EsmithLock {
+    /// What others know it by.
+    shown: PathBuf,
     path: PathBuf,
     file: File,
     goes: bool,
@@ -77,11 +80,13 @@ pub(super) struct EsmithLock {
 
 impl EsmithLock {
     pub(super) fn take(
-        database: &Path,
+        place: &Place,
         limit: Instant,
         afterwards: Afterwards,
     ) -> Result<Self, Error> {
-        let path = with_suffix(database, "lock");
+        let database = &place.shown;
+        let shown = with_suffix(database, "lock");
+        let path = with_suffix(&place.real, "lock");
         loop {
             let failed = |source| Error::Write { path: database.to_owned(), source };
             let mut options = OpenOptions::new();
@@ -97,7 +102,7 @@ impl EsmithLock {
             refuse_others(&file).map_err(failed)?;
             lock(&file, database, limit)?;
             let goes = is_made && afterwards == Afterwards::Goes;
-            let lock = Self { path: path.clone(), file, goes };
+            let lock = Self { shown: shown.clone(), path: path.clone(), file, goes };
             // An original that held it before us has unlinked it: the lock of a file without a
             // name keeps nobody out.
             if lock.has_name().map_err(failed)? {
@@ -109,14 +114,14 @@ impl EsmithLock {
     /// Waits until no original has the lock of a file that another one unlinked under it: it believes
     /// to be alone.
     pub(super) fn wait_for_others(&self, limit: Instant) {
-        while locks::is_held_unnamed(&self.path) && Instant::now() < limit {
+        while locks::is_held_unnamed(&self.shown) && Instant::now() < limit {
             thread::sleep(PAUSE);
         }
     }
 
     /// Whether an original believes to be alone.
     pub(super) fn has_others(&self) -> bool {
-        locks::is_held_unnamed(&self.path)
+        locks::is_held_unnamed(&self.shown)
     }
 
     /// Whether the file we hold is the one a newcomer would open.

@@ -4,13 +4,17 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests make files as another program would")]
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::thread;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::lock::EsmithLock;
 use super::*;
-use std::os::unix::fs::MetadataExt;
-use std::thread;
 
 fn name(text: &str) -> DbName {
     DbName::try_from(text).unwrap()
@@ -164,7 +168,8 @@ fn what_the_original_writes_under_its_lock_is_not_lost() {
 fn the_lock_file_stays_for_an_original_that_has_opened_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("t");
-    let lock = EsmithLock::take(&path, Instant::now() + LOCK_LIMIT, Afterwards::Stays).unwrap();
+    let place = Place::below(directory.path(), &path, Missing::Fail).unwrap();
+    let lock = EsmithLock::take(&place, Instant::now() + LOCK_LIMIT, Afterwards::Stays).unwrap();
     let opened = File::open(with_suffix(&path, "lock")).unwrap();
     drop(lock);
     opened.lock().unwrap();
@@ -194,4 +199,57 @@ fn a_group_is_found_in_the_file_of_groups() {
     assert_eq!(number_of(groups, "root"), Some(0));
     assert_eq!(number_of(groups, "odd"), None);
     assert_eq!(number_of(groups, "none"), None);
+}
+
+/// Another who swaps a directory of the store for a link to one outside, as fast as he can.
+#[test]
+fn a_directory_swapped_for_a_link_leads_no_change_and_no_reader_outside() {
+    const RACES: usize = 1000;
+    let place = tempfile::tempdir().unwrap();
+    let (store, outside) = (place.path().join("db"), place.path().join("outside"));
+    for directory in [&store, &outside, &store.join("sub")] {
+        fs::create_dir(directory).unwrap();
+    }
+    fs::write(outside.join("t"), "stolen=1\n").unwrap();
+    unix_fs::symlink(&outside, store.join("link")).unwrap();
+    let flags = AddWatchFlags::IN_ALL_EVENTS;
+    let watch = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+    watch.add_watch(&outside, flags).unwrap();
+    watch.add_watch(&outside.join("t"), flags).unwrap();
+
+    let is_over = AtomicBool::new(false);
+    let (mut made, mut refused, mut stolen) = (0, 0, 0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (sub, link) = (store.join("sub"), store.join("link"));
+            while !is_over.load(Ordering::Relaxed) {
+                let exchange = RenameFlags::RENAME_EXCHANGE;
+                renameat2(AT_FDCWD, &sub, AT_FDCWD, &link, exchange).unwrap();
+                thread::yield_now();
+            }
+        });
+        let mut flat = flat(&store);
+        let begun = Instant::now();
+        // Both ways often, however a busy machine shares its time out.
+        while made + refused < RACES || made.min(refused) < RACES / 20 {
+            if begun.elapsed() > LOCK_LIMIT * 6 {
+                break;
+            }
+            let race = made + refused;
+            match flat.commit(&name("sub/t"), &set("k", &race.to_string())) {
+                Ok(_) => made += 1,
+                Err(_) => refused += 1,
+            }
+            if let Ok(records) = flat.read(&name("sub/t")) {
+                stolen += usize::from(records.at("stolen".into()).is_some());
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(stolen, 0, "a reader was outside");
+    assert_eq!(watch.read_events().unwrap_err(), Errno::EAGAIN, "somebody was outside");
+    assert_eq!(names_in(&outside), ["t"]);
+    assert!(made.min(refused) >= RACES / 20, "{made} made, {refused} refused");
+    let inside = if store.join("sub").is_symlink() { "link" } else { "sub" };
+    assert!(store.join(inside).join("t").is_file());
 }
