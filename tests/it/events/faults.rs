@@ -136,7 +136,8 @@ fn an_event_goes_on_when_its_terminal_is_gone() {
 /// Signals event `ev` at a terminal.
 fn at_terminal(place: &Place) -> Command {
     let mut command = place.command(&[]);
-    let line = format!("{} signal-event ev", env!("CARGO_BIN_EXE_wharf"));
+    // Without it some shells stay between the terminal and us, and end by Ctrl-C themselves.
+    let line = format!("exec {} signal-event ev", env!("CARGO_BIN_EXE_wharf"));
     let environment: Vec<_> = command
         .get_envs()
         .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
