@@ -78,7 +78,11 @@ pub async fn run<H: Host>(
                 due = due.min(Instant::now() + delay);
                 cause = came;
             }
-            Trigger::Start | Trigger::Signal | Trigger::Timer | Trigger::Engine => {
+            Trigger::Start
+            | Trigger::Signal
+            | Trigger::Timer
+            | Trigger::Engine
+            | Trigger::Guard(_) => {
                 due = due.min(Instant::now() + MERGE);
                 cause = came;
             }
@@ -121,6 +125,9 @@ async fn one_pass<H: Host>(
                 );
             }
             let (done, failed) = (report.done.len(), report.failed.len());
+            if matches!(cause, Trigger::Guard(_)) && done > 0 {
+                tracing::warn!(%cause, took, "the guard table was not as loaded; it is again");
+            }
             if done + failed > 0 {
                 tracing::info!(%cause, done, failed, rejected = report.rejected.len(), took, "pass done");
             } else {

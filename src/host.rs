@@ -151,6 +151,7 @@ pub trait Host {
 pub struct System {
     engine: engine::Engine,
     memory: memory::Memory,
+    firewall: firewall::Firewall,
     root: Root,
     ready_timeout: Duration,
 }
@@ -159,7 +160,13 @@ impl System {
     /// The machine below `root`, with the engine at `engine`.
     pub fn new(engine: engine::Engine, root: Root, ready_timeout: Duration) -> Self {
         let memory = memory::Memory::new(root.at("/var/lib/wharf"));
-        Self { engine, memory, root, ready_timeout }
+        let firewall = firewall::Firewall::new(memory.clone(), &root);
+        Self { engine, memory, firewall, root, ready_timeout }
+    }
+
+    /// The guard table.
+    pub const fn firewall(&self) -> &firewall::Firewall {
+        &self.firewall
     }
 
     /// The engine itself.
@@ -172,7 +179,7 @@ impl Host for System {
     async fn observe(&self, query: &Query) -> Result<Observed, Error> {
         // The kernel and the files are read while the engine makes its list.
         let (engine, guard) =
-            tokio::join!(self.engine.observe(query), firewall::observe(&self.memory));
+            tokio::join!(self.engine.observe(query), self.firewall.observe(query.note));
         let engine = engine?;
         let mut observed = Observed {
             guard: guard?,
@@ -203,7 +210,7 @@ impl Host for System {
     async fn perform(&self, step: &Step) -> Result<(), Error> {
         match step {
             Step::WriteFile { file, keep_old } => file::write(file, *keep_old, &self.memory).await,
-            Step::LoadGuard { file, hash } => firewall::load(file, hash, &self.memory).await,
+            Step::LoadGuard { file, hash } => self.firewall.load(file, hash).await,
             Step::SetBridgeFilter => sysctl::set_bridge_filter().await,
             Step::SetForwarding => {
                 self.memory.remember_forwarding()?;
@@ -233,7 +240,7 @@ impl Host for System {
             }
             Step::StartContainer(name) => self.engine.start(name.as_str()).await,
             Step::RestartContainer(name) => self.engine.restart(name.as_str()).await,
-            Step::RemoveGuard => firewall::remove().await,
+            Step::RemoveGuard => self.firewall.remove().await,
             Step::RestoreForwarding => {
                 sysctl::unset_forwarding()?;
                 self.memory.forget_forwarding()

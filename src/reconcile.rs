@@ -244,6 +244,7 @@ async fn look<H: Host>(
     let mut query = desired::query(snapshot, &cx.schema, &cx.root, overrides);
     let web_server = desired::network::host_record(snapshot, &cx.schema, &cx.root).0.web_server;
     query.targets = template::all_paths(cx.profile, &cx.root);
+    query.note = mode == Mode::Apply;
     let observed = cx.host.observe(&query).await?;
     lost_database(cx, mode, snapshot, &observed)?;
     let resolution = desired::resolve(snapshot, &cx.schema, &cx.root, &observed.facts, overrides);

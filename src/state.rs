@@ -58,6 +58,8 @@ pub struct Query {
     pub ports: BTreeSet<Port>,
     /// Files that templates render.
     pub targets: BTreeSet<PathBuf>,
+    /// Whether what is seen may be noted, so that the next look is cheaper.
+    pub note: bool,
 }
 
 /// What we must know of the host to decide.

@@ -32,6 +32,9 @@ pub(super) fn serve(root: &Path) -> Exit {
             complain(&error, None);
             return Exit::Failed;
         }
+        if let Err(error) = trigger::guard(cx.host.firewall().clone(), sender.clone()) {
+            tracing::warn!(%error, "changes of the guard table by others are seen by the timer only");
+        }
         if let Ok(engine) = watched {
             trigger::watch(engine, sender);
         }

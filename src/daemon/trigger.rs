@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::thread;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use crate::host::engine::Engine;
+use crate::host::firewall::{Firewall, TABLE, Watch};
 
 /// A reason to look now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub enum Trigger {
     Died(String),
     /// The engine answers (again); what happened meanwhile is not known.
     Engine,
+    /// Somebody has changed or removed the guard table: who, as the kernel tells.
+    Guard(String),
     /// SIGUSR1: say how things are.
     Tell,
     /// SIGTERM or SIGINT.
@@ -42,6 +46,7 @@ impl fmt::Display for Trigger {
             Self::Signal => f.write_str("signal"),
             Self::Died(record) => write!(f, "container {record} ended"),
             Self::Engine => f.write_str("engine"),
+            Self::Guard(by) => write!(f, "guard table changed by {by}"),
             Self::Tell => f.write_str("tell"),
             Self::Stop => f.write_str("stop"),
         }
@@ -96,6 +101,28 @@ pub fn watch(engine: Engine, triggers: mpsc::Sender<Trigger>) {
             }
         }
     });
+}
+
+/// Between a change of the guard table and the question whether it was ours: a load is noted after it.
+const NOTED: Duration = Duration::from_millis(50);
+
+/// Turns changes of the guard table by others into triggers, in a thread of its own.
+///
+/// # Errors
+///
+/// The kernel does not tell us.
+pub fn guard(firewall: Firewall, triggers: mpsc::Sender<Trigger>) -> io::Result<()> {
+    let mut watch = Watch::table(TABLE)?;
+    let tell = move || {
+        while let Ok(change) = watch.changed() {
+            thread::sleep(NOTED);
+            let is_lost = !firewall.is_as_loaded();
+            if is_lost && triggers.blocking_send(Trigger::Guard(change.by)).is_err() {
+                break;
+            }
+        }
+    };
+    thread::Builder::new().name("guard".to_owned()).spawn(tell).map(drop)
 }
 
 /// How long to wait before a container that ends again and again is started again.

@@ -1,72 +1,221 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The guard table `inet wharf`: loaded as one transaction, read back, compared with what the kernel
+//! The guard table `inet wharf`: loaded in one transaction, read back, compared with what the kernel
 //! said right after our own load.
 //!
 //! It is never compared with the text that was loaded: `nft` prints sets merged and sorted in its
-//! own way, and differently by version.
+//! own way, and differently by version. And as long as nobody has changed any rule (the kernel counts the
+//! changes), it is not read at all.
 
-use std::path::Path;
+mod delta;
+mod netlink;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use crate::host::memory::{LoadedGuard, Memory};
-use crate::host::{Error, command};
+use crate::host::{Error, command, file};
+use crate::settings::Root;
 use crate::state::ObservedGuard;
 use crate::state::container::hex;
+
+pub use netlink::{Change, Watch};
+
+/// Name of the table, of family `inet`.
+pub const TABLE: &str = "wharf";
 
 /// What `nft` says when there is no such table.
 const NO_TABLE: &str = "No such file or directory";
 
+/// The guard table, and what is remembered of it.
+#[derive(Clone, Debug)]
+pub struct Firewall {
+    memory: Memory,
+    /// The generation at which the table was last seen as we loaded it; gone with the boot.
+    seen: PathBuf,
+}
+
+impl Firewall {
+    /// The table of this network namespace, remembered below `root`.
+    pub fn new(memory: Memory, root: &Root) -> Self {
+        Self { memory, seen: root.at("/run/wharf/guard") }
+    }
+
+    /// The guard table in the kernel; when `note`, what was seen is noted for the next look.
+    ///
+    /// # Errors
+    ///
+    /// `nft` is missing or not allowed to look.
+    pub async fn observe(&self, note: bool) -> Result<ObservedGuard, Error> {
+        let loaded = self.memory.guard();
+        if let Some(loaded) = &loaded
+            && self.is_untouched(&loaded.source)
+        {
+            return Ok(ObservedGuard::Loaded(loaded.source.clone()));
+        }
+        let before = now();
+        let Some(text) = list().await? else { return Ok(ObservedGuard::Absent) };
+        match loaded {
+            Some(loaded) if loaded.echo == hash(&text) => {
+                // Only what nobody has changed while it was being read is known.
+                if note && now() == before {
+                    self.note(before, &loaded.source)?;
+                }
+                Ok(ObservedGuard::Loaded(loaded.source))
+            }
+            Some(_) | None => Ok(ObservedGuard::Altered),
+        }
+    }
+
+    /// Whether no rule of this machine was changed since the table was seen as loaded from `source`.
+    pub fn is_untouched(&self, source: &str) -> bool {
+        let Some(now) = now() else { return false };
+        fs::read_to_string(&self.seen).is_ok_and(|seen| seen == line(&now, source))
+    }
+
+    /// Whether the table is known to be as we loaded it last.
+    pub fn is_as_loaded(&self) -> bool {
+        self.memory.guard().is_some_and(|loaded| self.is_untouched(&loaded.source))
+    }
+
+    fn note(&self, now: Option<String>, source: &str) -> Result<(), Error> {
+        let written = match now {
+            Some(now) => file::replace(&self.seen, line(&now, source).as_bytes(), 0o600),
+            None => match fs::remove_file(&self.seen) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => Ok(()),
+            },
+        };
+        written.map_err(|source| Error::File { path: self.seen.clone(), source })
+    }
+
+    /// Loads `file`, whose content has the hash `source`, and remembers how the kernel says it back.
+    ///
+    /// When the kernel holds what was loaded before and only elements of sets differ, only these are sent.
+    ///
+    /// # Errors
+    ///
+    /// `nft` refuses it, and the kernel holds what it held; or it does not read back.
+    pub async fn load(&self, path: &Path, source: &str) -> Result<(), Error> {
+        let failed = |source| Error::Command { doing: "loading the guard".to_owned(), source };
+        let text = fs::read_to_string(path)
+            .map_err(|source| Error::File { path: path.to_owned(), source })?;
+        let sent = match self.change(&text).await {
+            Some(change) => command::run("nft", &["-f", "-"], change.as_bytes()).await,
+            None => command::run("nft", &["-f", &path.to_string_lossy()], b"").await,
+        };
+        if let Err(error) = sent {
+            // Somebody may have changed the table meanwhile: the whole text depends on nothing.
+            tracing::debug!(%error, "the guard is loaded as a whole");
+            command::run("nft", &["-f", &path.to_string_lossy()], b"").await.map_err(failed)?;
+        }
+        let before = now();
+        let echo = list().await?.ok_or(Error::GuardNotLoaded)?;
+        read_back(&text, &String::from_utf8_lossy(&echo))?;
+        self.memory.remember_guard(
+            &LoadedGuard { source: source.to_owned(), echo: hash(&echo) },
+            text.as_bytes(),
+        )?;
+        self.note(before.filter(|before| now().as_ref() == Some(before)), source)
+    }
+
+    /// What is to be sent so that the kernel holds `text`; `None` for all of it.
+    async fn change(&self, text: &str) -> Option<String> {
+        let loaded = self.memory.guard_text()?;
+        let known = match self.observe(false).await {
+            Ok(ObservedGuard::Loaded(known)) => known,
+            Ok(ObservedGuard::Absent | ObservedGuard::Altered) | Err(_) => return None,
+        };
+        let is_it = known == hash(loaded.as_bytes());
+        is_it.then(|| delta::between(&loaded, text)).flatten().filter(|change| !change.is_empty())
+    }
+
+    /// Removes the guard table.
+    ///
+    /// # Errors
+    ///
+    /// It is there and cannot be removed.
+    pub async fn remove(&self) -> Result<(), Error> {
+        if list().await?.is_some() {
+            command::run("nft", &["delete", "table", "inet", TABLE], b"").await.map_err(
+                |source| Error::Command { doing: "removing the guard table".into(), source },
+            )?;
+        }
+        self.memory.forget_guard()?;
+        self.note(None, "")
+    }
+}
+
 /// The table as the kernel has it, or `None`.
 async fn list() -> Result<Option<Vec<u8>>, Error> {
-    match command::run("nft", &["list", "table", "inet", "wharf"], b"").await {
+    match command::run("nft", &["list", "table", "inet", TABLE], b"").await {
         Ok(text) => Ok(Some(text)),
         Err(command::Error::Failed { stderr, .. }) if stderr.contains(NO_TABLE) => Ok(None),
         Err(source) => Err(Error::Command { doing: "reading the guard table".to_owned(), source }),
     }
 }
 
-/// The guard table in the kernel.
-///
-/// # Errors
-///
-/// `nft` is missing or not allowed to look.
-pub async fn observe(memory: &Memory) -> Result<ObservedGuard, Error> {
-    let Some(text) = list().await? else { return Ok(ObservedGuard::Absent) };
-    let echo = hex(&Sha256::digest(&text));
-    Ok(match memory.guard() {
-        Some(loaded) if loaded.echo == echo => ObservedGuard::Loaded(loaded.source),
-        Some(_) | None => ObservedGuard::Altered,
-    })
+fn hash(text: &[u8]) -> String {
+    hex(&Sha256::digest(text))
 }
 
-/// Loads `file`, whose content has the hash `hash`, and remembers how the kernel says it back.
+/// The state of all rules, as a word that no other state has: boot, network namespace, generation.
 ///
-/// # Errors
-///
-/// `nft` refuses it, and the kernel holds what it held; or it does not read back.
-pub async fn load(file: &Path, hash: &str, memory: &Memory) -> Result<(), Error> {
-    let path = file.to_string_lossy();
-    command::run("nft", &["-f", &path], b"")
-        .await
-        .map_err(|source| Error::Command { doing: "loading the guard".to_owned(), source })?;
-    let text = list().await?.ok_or(Error::GuardNotLoaded)?;
-    let echo = hex(&Sha256::digest(&text));
-    memory.remember_guard(&LoadedGuard { source: hash.to_owned(), echo })
+/// `None` where the kernel does not tell: then the table is read each time.
+fn now() -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = fs::metadata("/proc/self/ns/net").ok()?.ino();
+    let generation = netlink::generation().ok()?;
+    Some(format!("{} {namespace} {generation}", boot.trim()))
 }
 
-/// Removes the guard table.
-///
-/// # Errors
-///
-/// It is there and cannot be removed.
-pub async fn remove() -> Result<(), Error> {
-    if list().await?.is_none() {
-        return Ok(());
+fn line(now: &str, source: &str) -> String {
+    format!("{now} {source}\n")
+}
+
+/// Sets whose elements the kernel gives back one by one: who may reach which port depends on them.
+const EXACT: &[&str] = &[
+    "localhost",
+    "private",
+    "private_tcp",
+    "private_udp",
+    "public_tcp",
+    "public_udp",
+    "restricted",
+];
+
+/// Compares the ports of `text` with those that the kernel says it has.
+fn read_back(text: &str, echo: &str) -> Result<(), Error> {
+    let joined = echo.replace(",\n", ", ");
+    let (wanted, found) = (delta::Text::parse(text), delta::Text::parse(&joined));
+    for set in EXACT {
+        if !wanted.elements(set).eq(found.elements(set)) {
+            return Err(Error::GuardNotLoaded);
+        }
     }
-    command::run("nft", &["delete", "table", "inet", "wharf"], b"")
-        .await
-        .map(drop)
-        .map_err(|source| Error::Command { doing: "removing the guard table".to_owned(), source })
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_does_not_read_back_is_an_error() {
+        let text = "table inet wharf {\n\tset private {\n\t\ttype x\n\t\telements = { tcp . 80, tcp . 443 }\n\t}\n}\n";
+        let echo = |elements: &str| {
+            format!(
+                "table inet wharf {{\n\tset private {{\n\t\ttype x\n\t\telements = {{ {elements} }}\n\t}}\n}}\n"
+            )
+        };
+        read_back(text, &echo("tcp . 443,\n\t\t\t     tcp . 80")).unwrap();
+        for wrong in ["tcp . 80", "tcp . 443, tcp . 80, tcp . 81", "udp . 80, tcp . 443"] {
+            assert!(read_back(text, &echo(wrong)).is_err(), "{wrong}");
+        }
+        assert!(read_back(text, "").is_err());
+    }
 }

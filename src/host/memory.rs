@@ -141,14 +141,34 @@ impl Memory {
         serde_json::from_slice(&fs::read(self.guard_file()).ok()?).ok()
     }
 
-    /// Keeps what was loaded.
+    /// What the guard's unit loads at the next boot.
+    fn guard_text_file(&self) -> PathBuf {
+        self.0.join("guard.nft")
+    }
+
+    /// The text that was loaded last.
+    pub fn guard_text(&self) -> Option<String> {
+        fs::read_to_string(self.guard_text_file()).ok()
+    }
+
+    /// Keeps what was loaded, and its text.
     ///
     /// # Errors
     ///
     /// It cannot be written.
-    pub fn remember_guard(&self, guard: &LoadedGuard) -> Result<(), Error> {
-        let text = serde_json::to_vec(guard).unwrap_or_default();
-        write(&self.guard_file(), &text)
+    pub fn remember_guard(&self, guard: &LoadedGuard, text: &[u8]) -> Result<(), Error> {
+        write(&self.guard_text_file(), text)?;
+        write(&self.guard_file(), &serde_json::to_vec(guard).unwrap_or_default())
+    }
+
+    /// Forgets it: there is no guard.
+    ///
+    /// # Errors
+    ///
+    /// It is there and cannot be removed.
+    pub fn forget_guard(&self) -> Result<(), Error> {
+        file::remove(&self.guard_text_file())?;
+        file::remove(&self.guard_file())
     }
 
     fn forwarding_file(&self) -> PathBuf {

@@ -9,6 +9,7 @@
 mod daemon;
 mod event;
 mod faults;
+mod guard;
 mod image;
 mod network;
 mod pass;

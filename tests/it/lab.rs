@@ -199,6 +199,13 @@ impl Lab {
         run(command.args(args), 120)
     }
 
+    /// The same, where no other program can be found.
+    pub(crate) fn wharf_alone(&self, args: &[&str]) -> Ran {
+        let mut command = self.on_host("env");
+        self.environment(&mut command);
+        run(command.args(["PATH=/nonexistent", env!("CARGO_BIN_EXE_wharf")]).args(args), 120)
+    }
+
     fn environment(&self, command: &mut Command) {
         for name in ["DBPATH", "WHARF_STORE", "ESMITH_ROOT", "NOTIFY_SOCKET", "RUST_LOG"] {
             command.env_remove(name);

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What the kernel itself tells about its packet rules: their generation, and each change of them.
+//!
+//! Sources: `include/uapi/linux/netlink.h` (`struct nlmsghdr`, in the machine's byte order, attributes
+//! padded to four bytes), `netfilter/nfnetlink.h` (`struct nfgenmsg`, groups) and
+//! `netfilter/nf_tables.h` (messages and their attributes, numbers big-endian). Every commit of any
+//! program raises the generation by one and is told to the group as its objects and, at last, `NEWGEN`.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
+    socket,
+};
+
+/// `NFNL_SUBSYS_NFTABLES`, in the upper half of a message's type.
+const SUBSYSTEM: u16 = 10;
+const NEWGEN: u16 = 15;
+const GETGEN: u16 = 16;
+const NLMSG_ERROR: u16 = 2;
+const NLM_F_REQUEST: u16 = 1;
+/// `NFNLGRP_NFTABLES` is group 7; the address has a bit for each group.
+const GROUP: u32 = 1 << 6;
+/// `NFPROTO_INET`.
+const INET: u8 = 1;
+/// In all messages about a table, or what is in one, the table's name.
+const TABLE_NAME: u16 = 1;
+const GEN_ID: u16 = 1;
+const GEN_PROC_PID: u16 = 2;
+const GEN_PROC_NAME: u16 = 3;
+/// Lengths of `struct nlmsghdr` and of `struct nfgenmsg`.
+const HEADER: usize = 16;
+const FAMILY: usize = 4;
+
+/// How often the rules of this network namespace were changed; it starts anew with the machine.
+///
+/// # Errors
+///
+/// The kernel has no nftables, or does not say.
+pub(super) fn generation() -> io::Result<u32> {
+    let socket = open(SockFlag::SOCK_CLOEXEC)?;
+    let mut request = Vec::with_capacity(HEADER + FAMILY);
+    request.extend(20_u32.to_ne_bytes());
+    request.extend((SUBSYSTEM << 8 | GETGEN).to_ne_bytes());
+    request.extend(NLM_F_REQUEST.to_ne_bytes());
+    request.extend([0; 8 + FAMILY]);
+    send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
+    let mut buffer = [0; 512];
+    let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+    let unclear = || io::Error::other("the kernel does not tell the generation of its rules");
+    let message = messages(&buffer[..length]).next().ok_or_else(unclear)?;
+    if message.kind == NLMSG_ERROR {
+        let code = message.body.get(..4).and_then(|bytes| bytes.try_into().ok());
+        return Err(Errno::from_raw(-code.map_or(0, i32::from_ne_bytes)).into());
+    }
+    message.number(GEN_ID).ok_or_else(unclear)
+}
+
+fn open(flags: SockFlag) -> nix::Result<OwnedFd> {
+    socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter)
+}
+
+/// A change of our table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// `nft (4711)`; empty when the kernel has told of more than we could take.
+    pub by: String,
+}
+
+/// Tells each change of a table of family `inet`.
+#[derive(Debug)]
+pub struct Watch {
+    socket: OwnedFd,
+    table: Vec<u8>,
+    /// Whether the commit that is being told has changed it.
+    touched: bool,
+}
+
+impl Watch {
+    /// Watches table `name` from now on.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not let us.
+    pub fn table(name: &str) -> io::Result<Self> {
+        let socket = open(SockFlag::SOCK_CLOEXEC)?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUP))?;
+        let mut table = name.as_bytes().to_owned();
+        table.push(0);
+        Ok(Self { socket, table, touched: false })
+    }
+
+    /// Waits for a change, which keeps the thread.
+    ///
+    /// # Errors
+    ///
+    /// The socket is broken.
+    pub fn changed(&mut self) -> io::Result<Change> {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let length = match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Ok(length) => length,
+                // Told faster than we read: what was lost may have been about us.
+                Err(Errno::ENOBUFS) => return Ok(Change::default()),
+                Err(Errno::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(change) = self.take(&buffer[..length]) {
+                return Ok(change);
+            }
+        }
+    }
+
+    /// The change that ends in `bytes`, if one does.
+    fn take(&mut self, bytes: &[u8]) -> Option<Change> {
+        let mut change = None;
+        for message in messages(bytes).filter(|message| message.kind >> 8 == SUBSYSTEM) {
+            if message.kind & 0xff != NEWGEN {
+                let is_ours = message.attribute(TABLE_NAME) == Some(self.table.as_slice());
+                self.touched |= message.body.first() == Some(&INET) && is_ours;
+            } else if std::mem::take(&mut self.touched) {
+                let name = message.attribute(GEN_PROC_NAME).unwrap_or_default();
+                let name = String::from_utf8_lossy(name.strip_suffix(&[0]).unwrap_or(name));
+                let process = message.number(GEN_PROC_PID).unwrap_or_default();
+                change = Some(Change { by: format!("{name} ({process})") });
+            }
+        }
+        change
+    }
+}
+
+/// One message of the kernel.
+#[derive(Clone, Copy)]
+struct Message<'a> {
+    kind: u16,
+    /// What follows `struct nlmsghdr`.
+    body: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// The attribute `kind` after `struct nfgenmsg`.
+    fn attribute(&self, kind: u16) -> Option<&'a [u8]> {
+        let mut rest = self.body.get(FAMILY..)?;
+        loop {
+            let length = usize::from(word(rest, 0)?);
+            // Two bits of the type are flags.
+            let (found, value) = (word(rest, 2)? & 0x3fff, rest.get(4..length)?);
+            if found == kind {
+                return Some(value);
+            }
+            rest = rest.get(length.next_multiple_of(4)..)?;
+        }
+    }
+
+    fn number(&self, kind: u16) -> Option<u32> {
+        Some(u32::from_be_bytes(self.attribute(kind)?.try_into().ok()?))
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+/// The messages of one datagram; what is cut off is left out.
+fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
+    std::iter::from_fn(move || {
+        let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
+        let length = usize::try_from(length).ok()?;
+        let message = Message { kind: word(bytes, 4)?, body: bytes.get(HEADER..length)? };
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(value.len() + 4).unwrap();
+        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn message(kind: u16, family: u8, attributes: &[Vec<u8>]) -> Vec<u8> {
+        let body: Vec<u8> = [family, 0, 0, 0].into_iter().chain(attributes.concat()).collect();
+        let length = u32::try_from(HEADER + body.len()).unwrap();
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend((SUBSYSTEM << 8 | kind).to_ne_bytes());
+        bytes.extend([0; 10]);
+        bytes.extend(body);
+        bytes
+    }
+
+    fn newgen() -> Vec<u8> {
+        let attributes = [
+            attribute(GEN_ID, &7_u32.to_be_bytes()),
+            attribute(GEN_PROC_PID, &4711_u32.to_be_bytes()),
+            attribute(GEN_PROC_NAME, b"nft\0"),
+        ];
+        message(NEWGEN, 0, &attributes)
+    }
+
+    /// None where only root may watch.
+    fn watch() -> Option<Watch> {
+        match Watch::table("wharf") {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+            watch => Some(watch.unwrap()),
+        }
+    }
+
+    #[test]
+    fn the_generation_is_a_number_that_our_kernel_tells() {
+        match generation() {
+            // Only root may ask.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            first => assert!(generation().unwrap() >= first.unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_commit_counts_when_it_is_about_our_table() {
+        let Some(mut watch) = watch() else { return };
+        let table = |name: &[u8]| [attribute(TABLE_NAME, name)];
+        let gone = |family, name: &[u8]| message(2, family, &table(name));
+        let by_nft = Some(Change { by: "nft (4711)".to_owned() });
+        let both = |first: Vec<u8>| [first, newgen()].concat();
+        assert_eq!(watch.take(&both(gone(INET, b"wharf\0"))), by_nft);
+        assert_eq!(watch.take(&both(gone(INET, b"wharf2\0"))), None);
+        assert_eq!(watch.take(&both(gone(2, b"wharf\0"))), None);
+        // In two datagrams too.
+        assert_eq!(watch.take(&gone(INET, b"wharf\0")), None);
+        assert_eq!(watch.take(&newgen()), by_nft);
+        assert_eq!(watch.take(&newgen()), None);
+    }
+
+    #[test]
+    fn cut_and_odd_messages_are_left_out() {
+        let Some(mut watch) = watch() else { return };
+        let whole = [message(2, INET, &[attribute(TABLE_NAME, b"wharf\0")]), newgen()].concat();
+        for end in 0..whole.len() {
+            assert_eq!(watch.take(&whole[..end]), None, "{end}");
+            watch.touched = false;
+        }
+        assert_eq!(messages(&[0; 64]).count(), 0);
+        assert_eq!(messages(&[0xff; 64]).count(), 0);
+        let no_length = message(2, INET, &[vec![0, 0, 1, 0, 0, 0, 0, 0]]);
+        assert_eq!(watch.take(&no_length), None);
+    }
+}
