@@ -12,7 +12,7 @@ use std::time::Instant;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::host::{Error, Host};
-use crate::plan::{Plan, PlannedStep, StepId};
+use crate::plan::{Plan, PlannedStep, Step, StepId};
 
 /// What became of a plan.
 #[derive(Debug, Default)]
@@ -24,6 +24,16 @@ pub struct Outcome {
     pub failed: Vec<(StepId, Error)>,
     /// Steps that were not tried, because one that they need was not done.
     pub blocked: BTreeSet<StepId>,
+}
+
+impl Outcome {
+    /// Whether the guard was loaded, if `plan` wanted that.
+    pub fn has_guard(&self, plan: &Plan) -> bool {
+        let is_undone = |(id, step): (StepId, &PlannedStep)| {
+            matches!(step.step, Step::LoadGuard { .. }) && !self.done.contains(&id)
+        };
+        !plan.steps.iter().enumerate().any(is_undone)
+    }
 }
 
 /// Performs the steps of `plan`, at most `parallel` at a time; when `stop` is set, those under way

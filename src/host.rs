@@ -187,6 +187,9 @@ impl Host for System {
             bridge_filter: sysctl::bridge_filter()?,
             ..engine
         };
+        if query.in_force {
+            observed.in_force = self.firewall.in_force(&observed.guard).await?;
+        }
         observed.files = file::observe(&query.targets, &self.memory)?;
         network::facts(query, &mut observed)?;
         observed.facts.memory_bytes = machine::memory_bytes();

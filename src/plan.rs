@@ -16,6 +16,7 @@ pub mod files;
 pub mod reason;
 #[cfg(test)]
 mod tests;
+pub mod unguarded;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -162,6 +163,8 @@ pub struct Plan {
     pub steps: Vec<PlannedStep>,
     /// Containers that are not touched, and why.
     pub held: BTreeMap<ContainerName, String>,
+    /// Whether the guard cannot be loaded, so that this is a plan without it.
+    pub is_unguarded: bool,
 }
 
 /// What a plan is made from.
@@ -177,11 +180,21 @@ pub struct Given<'a> {
     pub applied: &'a BTreeMap<ContainerName, Value>,
     /// Containers to be restarted although nothing differs.
     pub restart: &'a BTreeSet<ContainerName>,
+    /// Whether the guard was tried and cannot be loaded.
+    pub is_unguarded: bool,
 }
 
 /// The steps from what is observed to what is desired; empty when all is as it should be.
 pub fn plan(given: &Given<'_>) -> Plan {
-    let mut plan = Plan { steps: Vec::new(), held: given.desired.held.clone() };
+    let mut plan = Plan {
+        steps: Vec::new(),
+        held: given.desired.held.clone(),
+        is_unguarded: given.is_unguarded,
+    };
+    if given.is_unguarded {
+        unguarded::plan_unguarded(&mut plan, given);
+        return plan;
+    }
     let opened = files::plan_files(&mut plan, given);
     let ground = plan_ground(&mut plan, given, opened.as_ref());
     containers::plan_containers(&mut plan, given, &ground);

@@ -27,7 +27,7 @@ use crate::desired::{self, Assignment, Overrides, Resolution, Snapshot};
 use crate::host::{self, Host};
 use crate::plan::{self, Given, Plan, Step};
 use crate::settings::{Profile, Root};
-use crate::state::{Observed, Query, RenderedFile};
+use crate::state::{FileKind, Observed, Query, RenderedFile};
 use crate::template::{self, Roots, View};
 
 pub use report::{Failure, Report};
@@ -133,7 +133,10 @@ pub async fn pass<H: Host>(
 ) -> Result<Report, Error> {
     let overrides = host::overrides::read(&cx.overrides)?;
     let (snapshot, assigned) = records(cx, mode, &overrides)?;
-    let mut round = look(cx, mode, &snapshot, &overrides, wish).await?;
+    let mut round = look(cx, mode, &snapshot, &overrides, wish, false).await?;
+    if !round.has_guard {
+        round = look(cx, mode, &snapshot, &overrides, wish, true).await?;
+    }
     let mut report = Report::new(&round.resolution, assigned);
     report.first_plan(&round.plan);
     report.templates(&round.failed_templates);
@@ -147,9 +150,10 @@ pub async fn pass<H: Host>(
             }
             tried.extend(round.plan.steps.iter().map(|step| step.step.clone()));
             let outcome = apply::apply(&round.plan, &cx.host, cx.parallel, stop).await;
+            let is_unguarded = round.plan.is_unguarded || !outcome.has_guard(&round.plan);
             report.outcome(&round.plan, outcome);
             // What was asked for once is done once.
-            round = look(cx, mode, &snapshot, &overrides, &Wish::default()).await?;
+            round = look(cx, mode, &snapshot, &overrides, &Wish::default(), is_unguarded).await?;
         }
     }
     report.last_look(&round.resolution, &round.observed, &round.plan, &round.names);
@@ -230,6 +234,8 @@ struct Round {
     resolution: Resolution,
     failed_templates: Vec<template::Error>,
     plan: Plan,
+    /// Whether the guard could be rendered.
+    has_guard: bool,
     /// All names of container records, in their order.
     names: BTreeMap<ContainerName, String>,
 }
@@ -240,11 +246,13 @@ async fn look<H: Host>(
     snapshot: &Snapshot,
     overrides: &Overrides,
     wish: &Wish,
+    is_unguarded: bool,
 ) -> Result<Round, Error> {
     let mut query = desired::query(snapshot, &cx.schema, &cx.root, overrides);
     let web_server = desired::network::host_record(snapshot, &cx.schema, &cx.root).0.web_server;
     query.targets = template::all_paths(cx.profile, &cx.root);
     query.note = mode == Mode::Apply;
+    query.in_force = is_unguarded;
     let observed = cx.host.observe(&query).await?;
     lost_database(cx, mode, snapshot, &observed)?;
     let resolution = desired::resolve(snapshot, &cx.schema, &cx.root, &observed.facts, overrides);
@@ -266,9 +274,11 @@ async fn look<H: Host>(
         observed: &observed,
         applied: &applied,
         restart: &wish.restart,
+        is_unguarded,
     });
     let names = desired::images_by_name(snapshot);
-    Ok(Round { observed, resolution, failed_templates, plan, names })
+    let has_guard = files.iter().any(|file| file.kind == FileKind::Guard);
+    Ok(Round { observed, resolution, failed_templates, plan, has_guard, names })
 }
 
 /// A database that is gone is no wish to remove every container, and neither is a new one in its

@@ -22,7 +22,7 @@ use ipnet::IpNet;
 use crate::db::value::{ContainerName, ImageRef, Port};
 
 pub use container::{Container, ContainerSpec, ImageSource, SpecHash, Wanted};
-pub use exposure::{Access, Exposure, Guard, Route};
+pub use exposure::{Access, Exposure, Guard, InForce, Route};
 pub use file::{FileKind, RenderedFile};
 pub use network::{Bridge, EngineOptions};
 
@@ -58,6 +58,8 @@ pub struct Query {
     pub ports: BTreeSet<Port>,
     /// Files that templates render.
     pub targets: BTreeSet<PathBuf>,
+    /// Whether to look at what the guard in the kernel keeps.
+    pub in_force: bool,
     /// Whether what is seen may be noted, so that the next look is cheaper.
     pub note: bool,
 }
@@ -104,6 +106,8 @@ pub struct Observed {
     pub bridge_filter: Option<bool>,
     /// The guard table in the kernel.
     pub guard: ObservedGuard,
+    /// What the guard in the kernel is known to keep; looked at for [`Query::in_force`] only.
+    pub in_force: InForce,
     /// The files of [`Query::targets`].
     pub files: BTreeMap<PathBuf, ObservedFile>,
     /// The rest of what must be known.

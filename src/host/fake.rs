@@ -11,7 +11,8 @@ use crate::db::value::{ContainerName, Port};
 use crate::host::{Error, Host, engine};
 use crate::plan::{NewContainer, Step};
 use crate::state::{
-    Observed, ObservedContainer, ObservedFile, ObservedGuard, ObservedNetwork, Query, Running,
+    InForce, Observed, ObservedContainer, ObservedFile, ObservedGuard, ObservedNetwork, Query,
+    Running,
 };
 
 /// A host in memory.
@@ -23,6 +24,8 @@ pub(crate) struct FakeHost {
     left: Cell<Option<usize>>,
     /// Containers that cannot be started.
     broken: RefCell<BTreeSet<ContainerName>>,
+    /// Whether the guard cannot be loaded.
+    refuses_guard: Cell<bool>,
     performed: RefCell<Vec<String>>,
     store: RefCell<Option<String>>,
 }
@@ -43,6 +46,16 @@ impl FakeHost {
 
     pub(crate) fn break_container(&self, name: &ContainerName) {
         self.broken.borrow_mut().insert(name.clone());
+    }
+
+    pub(crate) fn refuse_guard(&self, refuses: bool) {
+        self.refuses_guard.set(refuses);
+    }
+
+    /// The guard is gone from the kernel, or not as it was loaded.
+    pub(crate) fn lose_guard(&self, guard: ObservedGuard, in_force: InForce) {
+        let mut state = self.state.borrow_mut();
+        (state.guard, state.in_force) = (guard, in_force);
     }
 
     pub(crate) fn state(&self) -> Observed {
@@ -148,6 +161,9 @@ impl Host for FakeHost {
                 self.state.borrow_mut().files.insert(file.target.clone(), written);
             }
             Step::RemoveFile(path) => drop(self.state.borrow_mut().files.remove(path)),
+            Step::LoadGuard { .. } if self.refuses_guard.get() => {
+                return Err(Self::refused(&step.to_string()));
+            }
             Step::LoadGuard { hash, .. } => {
                 self.state.borrow_mut().guard = ObservedGuard::Loaded(hash.clone());
             }

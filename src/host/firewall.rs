@@ -17,11 +17,13 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::db::value::Protocol;
 use crate::host::memory::{LoadedGuard, Memory};
 use crate::host::{Error, command, file};
 use crate::settings::Root;
 use crate::state::ObservedGuard;
 use crate::state::container::hex;
+use crate::state::exposure::{HostPort, InForce};
 
 pub use netlink::{Change, Watch};
 
@@ -117,10 +119,37 @@ impl Firewall {
         let echo = list().await?.ok_or(Error::GuardNotLoaded)?;
         read_back(&text, &String::from_utf8_lossy(&echo))?;
         self.memory.remember_guard(
-            &LoadedGuard { source: source.to_owned(), echo: hash(&echo) },
+            &LoadedGuard {
+                source: source.to_owned(),
+                rules: rules(&String::from_utf8_lossy(&echo)),
+                echo: hash(&echo),
+            },
             text.as_bytes(),
         )?;
         self.note(before.filter(|before| now().as_ref() == Some(before)), source)
+    }
+
+    /// What the table keeps closed, now that it cannot be loaded; nothing when its rules are not ours.
+    ///
+    /// # Errors
+    ///
+    /// `nft` is missing or not allowed to look.
+    pub async fn in_force(&self, guard: &ObservedGuard) -> Result<InForce, Error> {
+        let text = match guard {
+            ObservedGuard::Absent => None,
+            ObservedGuard::Loaded(_) => self.memory.guard_text(),
+            ObservedGuard::Altered => {
+                let text = list().await?.map(|text| String::from_utf8_lossy(&text).into_owned());
+                let loaded = self.memory.guard().map(|loaded| loaded.rules);
+                text.filter(|text| loaded.as_ref() == Some(&rules(text)))
+            }
+        };
+        let text = text.unwrap_or_default().replace(",\n", ", ");
+        let text = delta::Text::parse(&text);
+        Ok(InForce {
+            localhost: text.elements("localhost").filter_map(port).collect(),
+            private: text.elements("private").filter_map(port).collect(),
+        })
     }
 
     /// What is to be sent so that the kernel holds `text`; `None` for all of it.
@@ -157,6 +186,18 @@ async fn list() -> Result<Option<Vec<u8>>, Error> {
         Err(command::Error::Failed { stderr, .. }) if stderr.contains(NO_TABLE) => Ok(None),
         Err(source) => Err(Error::Command { doing: "reading the guard table".to_owned(), source }),
     }
+}
+
+/// A hash of the rules of a text that the kernel gave.
+fn rules(text: &str) -> String {
+    let joined = text.replace(",\n", ", ");
+    hash(delta::Text::parse(&joined).rules().join("\n").as_bytes())
+}
+
+/// `tcp . 80`
+fn port(element: &str) -> Option<HostPort> {
+    let (protocol, port) = element.split_once(" . ")?;
+    Some(HostPort { protocol: Protocol::parse(protocol)?, port: port.parse().ok()? })
 }
 
 fn hash(text: &[u8]) -> String {

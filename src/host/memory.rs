@@ -29,6 +29,9 @@ pub struct LoadedGuard {
     pub source: String,
     /// SHA-256 of what `nft list table` printed right after.
     pub echo: String,
+    /// SHA-256 of the same without the elements of sets.
+    #[serde(default)]
+    pub rules: String,
 }
 
 impl Memory {

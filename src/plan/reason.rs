@@ -2,11 +2,13 @@
 
 //! Why a step is in a plan: in the admin's words, with the property that causes it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
 
 use crate::db::value::ContainerName;
+use crate::state::exposure::HostPort;
 
 /// Why a step is in a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub enum Reason {
     Interrupted,
     /// The bridge must be made anew.
     BridgeAnew,
+    /// The guard cannot be loaded, and does not keep these ports of the host.
+    NotGuarded(BTreeSet<HostPort>),
     /// The file or table is not there.
     Absent,
     /// The records or the template have changed.
@@ -76,6 +80,10 @@ impl fmt::Display for Reason {
             Self::NeededBy(name) => write!(f, "'{name}' needs it"),
             Self::Interrupted => f.write_str("a replacement was interrupted"),
             Self::BridgeAnew => f.write_str("the bridge must be made anew"),
+            Self::NotGuarded(ports) => {
+                let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+                write!(f, "the guard does not keep {}, and cannot be loaded", ports.join(", "))
+            }
             Self::Absent => f.write_str("is not there"),
             Self::Changed => f.write_str("records or template have changed"),
             Self::Altered => f.write_str("somebody else has changed it"),

@@ -42,6 +42,7 @@ fn planned(records: &str, host: &FakeHost) -> Plan {
         observed: &observed,
         applied: &host.recall(&names),
         restart: &BTreeSet::new(),
+        is_unguarded: false,
     })
 }
 

@@ -312,7 +312,7 @@ fn row(
 /// What the record says of access, and whether the kernel says so too.
 fn in_force(access: &str, plan: &Plan) -> String {
     let waits = plan.steps.iter().any(|step| matches!(step.step, Step::LoadGuard { .. }));
-    if waits { format!("{access} (not in force)") } else { access.to_owned() }
+    if waits || plan.is_unguarded { format!("{access} (not in force)") } else { access.to_owned() }
 }
 
 fn ports(container: &Container) -> Vec<String> {

@@ -1,16 +1,19 @@
 // The promise of the whole, over the fake host.
 
 use std::fmt::Write as _;
+use std::num::NonZeroU16;
 use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 
 use crate::db::schema::Schema;
+use crate::db::value::Protocol;
 use crate::db::{Audit, Location};
 use crate::host::fake::FakeHost;
 use crate::reconcile::{Context, Mode, Report, Wish, pass};
 use crate::settings::{Profile, Root};
-use crate::state::{Facts, Observed};
+use crate::state::exposure::HostPort;
+use crate::state::{Facts, InForce, Observed, ObservedGuard};
 use crate::template::Roots;
 
 struct Bench {
@@ -134,4 +137,59 @@ fn a_database_that_was_emptied_removes_all() {
     bench.records("");
     assert!(bench.pass(Mode::Apply).is_as_desired());
     assert!(bench.cx.host.state().containers.is_empty());
+}
+
+fn port(number: u16) -> HostPort {
+    HostPort { protocol: Protocol::Tcp, port: NonZeroU16::new(number).unwrap() }
+}
+
+/// Two containers with private ports, one with a public one, and one that is new.
+fn with_a_guard_that_is_lost(guard: ObservedGuard, in_force: InForce) -> (Bench, Report) {
+    let bench = Bench::new();
+    let record = |name: &str, port: u16, access: &str| {
+        format!("{name}=service|access|{access}|Image|app|TCPPort|{port}|status|enabled\n")
+    };
+    let old = record("aa", 81, "private") + &record("bb", 82, "private") + &record("cc", 83, "public");
+    bench.records(&old);
+    bench.pass(Mode::Apply);
+    bench.records(&(old + &record("dd", 84, "private")));
+    bench.cx.host.refuse_guard(true);
+    bench.cx.host.lose_guard(guard, in_force);
+    bench.cx.host.take_performed();
+    let report = bench.pass(Mode::Apply);
+    (bench, report)
+}
+
+#[test]
+fn while_the_guard_cannot_be_loaded_only_ports_that_the_kernel_does_not_keep_are_closed() {
+    let keeps_a = InForce { private: [port(81)].into(), ..InForce::default() };
+    let (bench, report) = with_a_guard_that_is_lost(ObservedGuard::Altered, keeps_a);
+    assert!(report.has_faults() && !report.is_as_desired());
+    let performed = bench.cx.host.take_performed();
+    let touched: Vec<&String> =
+        performed.iter().filter(|step| step.contains("container")).collect();
+    assert_eq!(touched, ["create container dd from app", "replace container bb"], "{report:#?}");
+    assert_eq!(report.held.keys().collect::<Vec<_>>(), ["bb", "dd"]);
+    let published = |name: &str| {
+        let name = name.parse().unwrap();
+        bench.cx.host.state().containers.get(&name).map(|found| found.published.len())
+    };
+    assert_eq!(["aa", "bb", "cc"].map(published), [Some(1), Some(0), Some(1)]);
+
+    // Again and again, nothing more.
+    bench.pass(Mode::Apply);
+    assert!(!bench.cx.host.take_performed().iter().any(|step| step.contains("container")));
+
+    bench.cx.host.refuse_guard(false);
+    let report = bench.pass(Mode::Apply);
+    assert!(report.is_as_desired(), "{report:#?}");
+    assert_eq!(["aa", "bb", "cc", "dd"].map(published), [Some(1); 4]);
+}
+
+#[test]
+fn a_guard_that_is_gone_keeps_nothing_closed() {
+    let (bench, _) = with_a_guard_that_is_lost(ObservedGuard::Absent, InForce::default());
+    let performed = bench.cx.host.take_performed();
+    let replaced: Vec<_> = performed.iter().filter(|step| step.starts_with("replace")).collect();
+    assert_eq!(replaced, ["replace container aa", "replace container bb"]);
 }

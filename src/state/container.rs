@@ -355,6 +355,16 @@ impl ContainerSpec {
         }
     }
 
+    /// The same without host ports; `None` when it is in the host's own network.
+    pub fn closed(&self) -> Option<Self> {
+        let mut spec = self.clone();
+        match &mut spec.attachment {
+            Attachment::Bridge { published, .. } => published.clear(),
+            Attachment::Host { .. } => return None,
+        }
+        Some(spec)
+    }
+
     /// Ports that the host passes on.
     pub fn published(&self) -> &[Publish] {
         match &self.attachment {

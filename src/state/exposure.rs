@@ -130,6 +130,32 @@ pub struct Guard {
     pub deny_forwarding: bool,
 }
 
+/// What the kernel is known to keep closed, whatever was to be loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InForce {
+    /// Host ports for this host alone.
+    pub localhost: BTreeSet<HostPort>,
+    /// Host ports for local networks.
+    pub private: BTreeSet<HostPort>,
+}
+
+impl Guard {
+    /// Whether `in_force` keeps a published `port` at least as closed as this guard would.
+    ///
+    /// A public port that names who may come is not kept: whom the kernel lets in is not compared.
+    pub fn is_kept(&self, port: HostPort, in_force: &InForce) -> bool {
+        let is_named = |protocol, number| (protocol, number) == (port.protocol, port.port);
+        if self.public.contains(&port) {
+            !self.restricted.contains(&port)
+                && !self.deny4.iter().any(|source| is_named(source.protocol, source.port))
+                && !self.deny6.iter().any(|source| is_named(source.protocol, source.port))
+        } else {
+            in_force.localhost.contains(&port)
+                || (in_force.private.contains(&port) && !self.localhost.contains(&port))
+        }
+    }
+}
+
 /// A host port as two fields, for templates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct HostPort {
@@ -137,6 +163,12 @@ pub struct HostPort {
     pub protocol: Protocol,
     /// The port.
     pub port: NonZeroU16,
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.port, self.protocol)
+    }
 }
 
 impl From<Port> for HostPort {

@@ -40,7 +40,8 @@ impl Protocol {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Of `tcp` or `udp`.
+    pub fn parse(text: &str) -> Option<Self> {
         match text {
             "tcp" => Some(Self::Tcp),
             "udp" => Some(Self::Udp),

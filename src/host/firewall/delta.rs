@@ -54,6 +54,11 @@ impl<'a> Text<'a> {
         parsed
     }
 
+    /// All lines but those of elements.
+    pub(super) fn rules(&self) -> &[&'a str] {
+        &self.rules
+    }
+
     /// The elements of set `name`; none when there is no such set.
     pub(super) fn elements(&self, name: &str) -> impl Iterator<Item = &'a str> {
         self.sets.get(name).into_iter().flat_map(|set| set.elements.iter().copied())

@@ -2,6 +2,7 @@
 
 //! How the guard gets into the kernel: what is sent, when it is read, who notices that it is gone.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use super::{SOON, apply, closed, set, setprop, until_page, until_runs, web};
@@ -108,4 +109,76 @@ fn a_flushed_guard_is_back_without_a_timer_and_no_container_is_touched() {
     wait_until(SOON, "it is told who did it", || {
         daemon.log().matches("guard table changed by nft").count() >= 2
     });
+}
+
+#[test]
+fn a_guard_that_cannot_be_loaded_closes_what_the_kernel_does_not_keep() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access private", web("shop", 8080)));
+    set(&lab, &format!("{} access public", web("blog", 8081)));
+    set(
+        &lab,
+        "client service status enabled Image demo-db TCPPort 3306 PortMapping none Interlinked shop:web",
+    );
+    apply(&lab);
+    let ids = || ["shop", "blog", "client"].map(|name| lab.id(name));
+    let before = ids();
+    let (shop, blog) = (|host| format!("http://{host}:8080/"), format!("http://{HOST_WAN}:8081/"));
+    let fragment = lab.root().join("etc/wharf/templates-custom/etc/wharf/guard.nft/80bad");
+    fs::create_dir_all(fragment.parent().unwrap()).unwrap();
+    fs::write(&fragment, "\tno such statement\n").unwrap();
+
+    // The kernel still has what was loaded last: nothing is touched, and nothing new is opened.
+    setprop(&lab, "shop access public");
+    set(&lab, &format!("{} access private", web("late", 8082)));
+    lab.wharf(&["apply"]).ended_with(1).complains_of(&["guard.nft", "no such"]);
+    assert_eq!(ids(), before);
+    assert!(closed(&lab.wan_get(&shop(HOST_WAN))));
+    assert!(!lab.runs("late"));
+
+    // Now the kernel keeps nothing.
+    setprop(&lab, "shop access private");
+    lab.nft(&["delete", "table", "inet", "wharf"]);
+    until_page(WEB_TEXT, || lab.wan_get(&shop(HOST_WAN)));
+    let told = lab.wharf(&["apply"]).ended_with(1).stdout;
+    assert!(told.contains("shop: its ports are closed"), "{told}");
+    assert!(closed(&lab.wan_get(&shop(HOST_WAN))));
+    assert!(closed(&lab.lan_get(&shop(HOST_LAN))));
+    until_page(WEB_TEXT, || lab.wan_get(&blog));
+    assert_eq!(ids()[1..], before[1..], "only the one is made anew");
+    assert!(lab.runs("shop"), "its links go on");
+    assert_eq!(
+        lab.exec("client", &["wget", "-q", "-O", "-", "http://web/"]).stdout.trim(),
+        WEB_TEXT
+    );
+    let closed_id = lab.id("shop");
+    lab.wharf(&["apply"]).ended_with(1);
+    assert_eq!(lab.id("shop"), closed_id, "once is enough");
+
+    fs::remove_file(&fragment).unwrap();
+    apply(&lab);
+    until_page(WEB_TEXT, || lab.lan_get(&shop(HOST_LAN)));
+    assert!(closed(&lab.wan_get(&shop(HOST_WAN))));
+    until_page(WEB_TEXT, || lab.lan_get(&format!("http://{HOST_LAN}:8082/")));
+}
+
+#[test]
+fn a_guard_that_is_wiped_a_hundred_times_is_the_same_each_time() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access private", web("shop", 8080)));
+    apply(&lab);
+    let table = || lab.nft(&["list", "table", "inet", "wharf"]);
+    let before = table();
+    for round in 0..100 {
+        match round % 4 {
+            0 => lab.nft(&["delete", "table", "inet", "wharf"]),
+            1 => lab.nft(&["flush", "table", "inet", "wharf"]),
+            2 => lab.nft(&["flush", "ruleset"]),
+            _ => lab.host(&["iptables", "-F"]).stdout,
+        };
+        apply(&lab);
+        assert_eq!(table(), before, "round {round}");
+    }
+    assert!(closed(&lab.wan_get(&format!("http://{HOST_WAN}:8080/"))));
+    until_page(WEB_TEXT, || lab.lan_get(&format!("http://{HOST_LAN}:8080/")));
 }
