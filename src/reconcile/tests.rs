@@ -149,7 +149,8 @@ fn with_a_guard_that_is_lost(guard: ObservedGuard, in_force: InForce) -> (Bench,
     let record = |name: &str, port: u16, access: &str| {
         format!("{name}=service|access|{access}|Image|app|TCPPort|{port}|status|enabled\n")
     };
-    let old = record("aa", 81, "private") + &record("bb", 82, "private") + &record("cc", 83, "public");
+    let old =
+        record("aa", 81, "private") + &record("bb", 82, "private") + &record("cc", 83, "public");
     bench.records(&old);
     bench.pass(Mode::Apply);
     bench.records(&(old + &record("dd", 84, "private")));
