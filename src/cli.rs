@@ -18,6 +18,7 @@ mod export;
 pub mod hand;
 mod history;
 mod init;
+mod owed;
 pub mod serve;
 pub mod show;
 mod signal;
@@ -235,7 +236,10 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
     match cli.command {
         Command::Plan(output) => look(root, output, show::plan),
         Command::Status(output) => look(root, output, show::status),
-        Command::Apply(output) => apply(root, output, &Wish::default()),
+        Command::Apply(output) => {
+            let exit = apply(root, output, &Wish::default());
+            if owed::pay(root, output) { exit } else { Exit::Failed }
+        }
         Command::Start(named) => hand::start(root, &named.name),
         Command::Stop(named) => hand::stop(root, &named.name),
         Command::Restart(named) => hand::restart(root, &named.name),

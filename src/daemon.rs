@@ -17,7 +17,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::host::Host;
 use crate::host::lock::PassLock;
-use crate::reconcile::{self, Context, Mode, Report, Wish, report};
+use crate::host::unit::Wait;
+use crate::reconcile::{self, Context, Mode, Report, Wish, report, services};
 
 pub use trigger::{Backoff, Trigger};
 
@@ -108,7 +109,9 @@ async fn one_pass<H: Host>(
             return true;
         }
     };
-    match reconcile::pass(cx, Mode::Apply, &Wish::default(), stop).await {
+    let result = reconcile::pass(cx, Mode::Apply, &Wish::default(), stop).await;
+    pay(cx, pace).await;
+    match result {
         Ok(report) => {
             let took = format!("{:.2}s", begun.elapsed().as_secs_f64());
             let news = last.as_ref().is_none_or(|last| last.rejected != report.rejected);
@@ -141,6 +144,17 @@ async fn one_pass<H: Host>(
             tracing::error!(%cause, error = full(&error), "no pass");
             true
         }
+    }
+}
+
+/// What events have left services owed.
+async fn pay<H: Host>(cx: &Context<H>, pace: &Pace) {
+    let say = |line: String| tracing::info!("{line}");
+    let store = (&cx.store, &cx.audit);
+    // As in a pass: at boot it may run before what a service waits for.
+    let paid = services::pay_left(&cx.root, store, pace.lock_timeout, Wait::No, &say).await;
+    if let Err(error) = paid {
+        tracing::warn!(error = full(&error), "services stay owed what they are");
     }
 }
 

@@ -18,6 +18,7 @@ pub mod machine;
 pub mod memory;
 pub mod network;
 pub mod overrides;
+pub mod owed;
 pub mod past;
 pub mod ready;
 pub mod sysctl;

@@ -10,6 +10,7 @@
 
 pub mod expand;
 pub mod report;
+pub mod services;
 #[cfg(test)]
 mod tests;
 

@@ -148,6 +148,13 @@ pub fn take(
     }
 }
 
+/// The turn, when nobody has it, without a word of who takes it: for what must not meet an event.
+pub fn free(directory: &Path) -> Option<Flock<File>> {
+    fs::create_dir_all(directory).ok()?;
+    let file = open(&directory.join("event.lock")).ok()?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()
+}
+
 /// Who has the turn now, as far as it is known.
 pub fn current(directory: &Path) -> Option<Holder> {
     let mut file = File::open(directory.join("event.lock")).ok()?;

@@ -7,6 +7,7 @@
 //! is not asked: what the records come to is resolved by what the kernel tells alone.
 
 mod error;
+mod owing;
 mod secret;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,15 +19,18 @@ use bstr::ByteSlice;
 
 pub use error::Error;
 use error::with_holder;
+use owing::Ledger;
 
 use crate::db::schema::Schema;
 use crate::db::{self, Audit, DbName, Location, Records};
 use crate::desired::{self, Overrides, Resolution, Snapshot};
 use crate::event::Event;
+use crate::host;
 use crate::host::lock::PassLock;
 use crate::host::memory::Memory;
 use crate::host::network;
 use crate::host::target::{self, Access, Checks, Edited, NewTarget};
+use crate::reconcile::services::FILES_LOCK;
 use crate::settings::{Profile, Root};
 use crate::state::Facts;
 use crate::template::declare::{Declared, OnEdit};
@@ -106,7 +110,7 @@ pub async fn expand(
 ) -> Vec<Expanded> {
     // First: what is read while another one writes would be older than what that one wrote.
     let writer = match act {
-        Act::Write { .. } => match Writer::new(cx).await {
+        Act::Write { .. } => match Writer::new(cx, event).await {
             Ok(writer) => Some(writer),
             Err(error) => return refused(cx, orders, error),
         },
@@ -296,16 +300,32 @@ fn needs(declared: &Declared, databases: &BTreeMap<DbName, Records>) -> Result<(
 struct Writer {
     memory: Memory,
     checks: Checks,
-    _lock: PassLock,
+    lock: PassLock,
+    ledger: Option<Ledger>,
 }
 
 impl Writer {
-    async fn new(cx: &Expansion) -> Result<Self, Error> {
-        let lock = PassLock::take(&cx.root.at("/run/wharf/files.lock"), cx.lock_limit).await?;
+    async fn new(cx: &Expansion, event: Option<&Event>) -> Result<Self, Error> {
+        let lock = PassLock::take(&cx.root.at(FILES_LOCK), cx.lock_limit).await?;
         let checks = checks(cx, "stage");
         // What a kill has left; nobody else is at work.
         target::clear(&checks);
-        Ok(Self { memory: Memory::new(cx.root.at("/var/lib/wharf")), checks, _lock: lock })
+        let ledger = event.map(|event| Ledger::of(cx, event));
+        Ok(Self { memory: Memory::new(cx.root.at("/var/lib/wharf")), checks, lock, ledger })
+    }
+
+    /// `swap`, with what `declared` wants adjusted noted before it.
+    async fn owing<T>(
+        &self,
+        path: &Path,
+        declared: &Declared,
+        wanted: Option<&[u8]>,
+        swap: impl Future<Output = Result<T, host::Error>>,
+    ) -> Result<T, Error> {
+        match &self.ledger {
+            Some(ledger) => ledger.owing(&self.lock, path, &declared.adjust, wanted, swap).await,
+            None => Ok(swap.await?),
+        }
     }
 }
 
@@ -370,7 +390,8 @@ async fn put(
         format!("{} had been changed by hand; that is kept as {}", path.display(), aside.display())
     };
     let Some(content) = content else {
-        let (changed, aside) = target::delete(path, edited, &writer.memory)?;
+        let delete = async { target::delete(path, edited, &writer.memory) };
+        let (changed, aside) = writer.owing(path, declared, None, delete).await?;
         notes.extend(aside.map(kept));
         return Ok(Done { changed, content: None, adjust: declared.adjust.clone() });
     };
@@ -404,7 +425,8 @@ async fn put(
         // e-smith's own tools write the same targets and tell nobody.
         unknown_is_edited: how.profile != Profile::Sme,
     };
-    let written = target::write(&new, &writer.memory, &writer.checks).await?;
+    let write = target::write(&new, &writer.memory, &writer.checks);
+    let written = writer.owing(path, declared, Some(&new.content), write).await?;
     notes.extend(written.aside.map(kept));
     let adjust = if written.changed { declared.adjust.clone() } else { BTreeMap::new() };
     Ok(Done { changed: written.changed, content: Some(new.content), adjust })

@@ -17,19 +17,20 @@ use jiff::Timestamp;
 
 use super::{DONE, FAILED, history, hook};
 use crate::cli::{Desk, author, block_on, complain};
-use crate::db::{DbName, Records};
-use crate::desired::Props;
+use crate::db::DbName;
 use crate::event::merge::{self, BuiltIn, Step};
 use crate::event::past::{Ended, Handler, Past};
 use crate::event::{Event, adjust, line};
-use crate::host::events::{Places, Service};
+use crate::host::events::Places;
 use crate::host::handler::output::Kept;
 use crate::host::handler::{self, Ran, Wake};
+use crate::host::owed::Debt;
 use crate::host::past::History;
 use crate::host::syslog::Syslog;
 use crate::host::turn::{Answer, Held, Holder, VARIABLE};
-use crate::host::unit::{self, Services, Wait};
+use crate::host::unit::Wait;
 use crate::reconcile::expand;
+use crate::reconcile::services::{self, Adjuster};
 use crate::settings::Profile;
 
 /// An event that is under way.
@@ -188,12 +189,23 @@ impl<'a> Run<'a> {
         let built_in: Vec<BuiltIn> = [
             (BuiltIn::Expand, self.places.has_targets(name)),
             (BuiltIn::Reconcile, hook::wants_pass(self)),
-            (BuiltIn::Adjust, self.places.has_services(name) || self.places.has_targets(name)),
+            (
+                BuiltIn::Adjust,
+                self.places.has_services(name) || self.places.has_targets(name) || self.owes(),
+            ),
         ]
         .into_iter()
         .filter_map(|(one, is_there)| is_there.then_some(one))
         .collect();
         Ok(merge::steps(&layers, &built_in))
+    }
+
+    /// Whether a service is owed something that is for this event to pay.
+    fn owes(&self) -> bool {
+        if self.past.within.is_some() {
+            return !self.declared.borrow().is_empty();
+        }
+        !services::owed(&self.desk.settings.root).is_empty()
     }
 
     fn all(&mut self, steps: &[Step]) -> u8 {
@@ -205,7 +217,7 @@ impl<'a> Run<'a> {
             // A template says only when it has changed its target what it wants adjusted.
             if matches!(step.run, merge::Run::BuiltIn(BuiltIn::Adjust))
                 && !self.places.has_services(&self.event.name)
-                && self.declared.borrow().is_empty()
+                && !self.owes()
             {
                 continue;
             }
@@ -375,22 +387,16 @@ fn expand_all(run: &Run<'_>) -> Said {
     said.into_said()
 }
 
+/// Tells services: those of `services2adjust/`, then those of templates that changed their target.
 fn adjust_all(run: &Run<'_>) -> Said {
     if !adjust::happens_in(&run.event.name) {
         return Said::nothing();
     }
-    let mut services = match run.places.services(&run.event.name) {
+    let services = match run.places.services(&run.event.name) {
         Ok(services) => services,
         Err(error) => return Said::fault(full(&error)),
     };
-    let asked = services.len();
-    services.extend(
-        run.declared
-            .borrow()
-            .iter()
-            .map(|(name, verb)| Service { name: name.clone(), verbs: vec![verb.clone()] }),
-    );
-    if services.is_empty() {
+    if services.is_empty() && !run.owes() {
         return Said::nothing();
     }
     let configuration = match hook::records(run.desk, DbName::CONFIGURATION) {
@@ -398,64 +404,24 @@ fn adjust_all(run: &Run<'_>) -> Said {
         Err(error) => return Said::fault(full(&error)),
     };
     let said = Told::new();
+    let settings = &run.desk.settings;
     run.until_stopped(&said, async {
-        let mut way = None;
-        for (at, service) in services.into_iter().enumerate() {
-            // A template's own service need not have a record: on most hosts none has.
-            let is_free = at >= asked && configuration.get(&service.name).is_none();
-            let status = if is_free {
-                unit::exists(&run.desk.settings.root, &service.name).then_some(true)
-            } else {
-                status(run, &configuration, &service.name, &said)
-            };
-            let Some(is_enabled) = status else { continue };
-            let way = match &mut way {
-                Some(way) => way,
-                none => none.insert(Services::open(&run.desk.settings.root).await),
-            };
-            if !one_service(run, way, &service, is_enabled, &said).await {
-                break;
+        let wait = Wait::For(settings.handler_timeout);
+        let say = |text| said.line(text);
+        let mut adjuster = Adjuster::new(&settings.root, &configuration, wait, &say);
+        for service in &services {
+            if let services::Told::Unknown(unknown) = adjuster.asked(service).await {
+                said.fault(unknown.to_string());
+                return;
             }
+        }
+        let declared = run.declared.borrow().clone();
+        let is_new = |debt: &Debt| declared.contains(&(debt.service.clone(), debt.verb.clone()));
+        // What the event around us has changed is told at its own S90, after its own handlers.
+        let is_ours = |debt: &Debt| run.past.within.is_none() || is_new(debt);
+        if let Err(error) = adjuster.pay(settings.lock_timeout, is_ours, is_new).await {
+            said.fault(full(&error));
         }
     });
     said.into_said()
-}
-
-/// Whether service `name` is enabled; `None`, with the reason told, when there is nothing to adjust.
-fn status(run: &Run<'_>, configuration: &Records, name: &str, said: &Told) -> Option<bool> {
-    let Some(record) = configuration.get(name) else {
-        said.line(format!("{name} is not adjusted: there is no record '{name}' in configuration"));
-        return None;
-    };
-    if !unit::exists(&run.desk.settings.root, name) {
-        said.line(format!("{name} is not adjusted: there is no unit file {name}.service"));
-        return None;
-    }
-    Some(Props::of(record).get("status") == Some("enabled"))
-}
-
-/// Adjusts one service; whether the ones after it may be adjusted too.
-async fn one_service(
-    run: &Run<'_>,
-    way: &mut Services,
-    service: &Service,
-    is_enabled: bool,
-    said: &Told,
-) -> bool {
-    let unit = format!("{}.service", service.name);
-    let (calls, end) = adjust::calls(&service.name, &service.verbs, is_enabled);
-    for call in calls {
-        said.line(format!("adjusting service {} ({call})", service.name));
-        let wait = Wait::For(run.desk.settings.handler_timeout);
-        if let Err(error) = way.call(&unit, &call, wait).await {
-            said.line(format!("warning: {}", full(&error)));
-        }
-    }
-    match end {
-        Ok(()) => true,
-        Err(unknown) => {
-            said.fault(unknown.to_string());
-            false
-        }
-    }
 }
