@@ -20,6 +20,7 @@ pub mod network;
 pub mod overrides;
 pub mod owed;
 pub mod past;
+pub mod process;
 pub mod ready;
 pub mod sysctl;
 pub mod syslog;

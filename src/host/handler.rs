@@ -25,17 +25,14 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 
 use crate::event::past::Ended;
+use crate::host::process::{MERCY, signal_group};
 
 use output::{Kept, Lines};
-
-/// Between SIGTERM and SIGKILL.
-const MERCY: Duration = Duration::from_secs(10);
 
 /// How long the output of a handler that has ended is read on when others have its pipe open.
 const GRACE: Duration = Duration::from_millis(200);
@@ -115,11 +112,19 @@ pub struct Ran {
     pub output: Kept,
 }
 
-/// Runs `handler` to its end; `line` gets every line that it writes.
-pub fn run(handler: &Handler<'_>, wake: &Wake, line: &mut dyn FnMut(&[u8])) -> Ran {
-    let started = io::pipe().and_then(|(reader, writer)| Ok((reader, start(handler, &writer)?)));
-    match started {
-        Ok((reader, child)) => Running::new(child, reader, handler.limit).finish(wake, line),
+/// Runs `handler` to its end; `started` gets its process, `line` every line that it writes.
+pub fn run(
+    handler: &Handler<'_>,
+    wake: &Wake,
+    started: &mut dyn FnMut(u32),
+    line: &mut dyn FnMut(&[u8]),
+) -> Ran {
+    let begun = io::pipe().and_then(|(reader, writer)| Ok((reader, start(handler, &writer)?)));
+    match begun {
+        Ok((reader, child)) => {
+            started(child.id());
+            Running::new(child, reader, handler.limit).finish(wake, line)
+        }
         Err(error) => {
             let mut output = Kept::default();
             let mut out = Vec::new();
@@ -275,9 +280,6 @@ impl Running {
 
     /// To all of its group.
     fn signal(&self, signal: Signal) {
-        if let Ok(group) = i32::try_from(self.child.id()) {
-            // Gone already is what was wanted.
-            killpg(Pid::from_raw(group), signal).ok();
-        }
+        signal_group(self.child.id(), signal);
     }
 }

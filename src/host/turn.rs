@@ -8,8 +8,13 @@
 //! comes later waits anew, and the answer is written into it before it is let go. Who then gets it
 //! and finds no answer knows that the one before was killed, and goes on in his place.
 //!
-//! A handler that signals an event itself is not made to wait for its own end: [`VARIABLE`] names the event
-//! it runs in, and the file of the turn says whether that event has the turn now.
+//! A handler that signals an event itself is not made to wait for its own end. The file of the turn names
+//! the process that has it, and the handler that it runs: who descends from one of them, or is in the
+//! handler's process group, is inside. What a handler has left behind, or detached from itself, is not,
+//! and waits as anybody. Only where `/proc` does not tell, [`VARIABLE`] does.
+//!
+//! When the process that had the turn was killed, its handler may go on. Whoever gets the turn then
+//! waits for its end, as long as the handler had been given, and then ends it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -22,14 +27,21 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::getpgrp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::host::Error;
+use crate::host::process::{self, Process};
 use crate::state::container::hex;
 
 /// Names the event in which a handler runs.
 pub const VARIABLE: &str = "WHARF_EVENT";
+
+/// The file of the turn.
+const TURN: &str = "event.lock";
+/// The file that names the handler.
+const HANDLER: &str = "event.handler";
 
 /// After this long, who waits is told for whom.
 const TELL: Duration = Duration::from_secs(5);
@@ -41,12 +53,28 @@ pub struct Holder {
     pub token: String,
     /// Its process.
     pub process: u32,
+    /// When that was started; 0 when `/proc` does not tell.
+    #[serde(default)]
+    pub born: u64,
     /// Its number; 0 when it is not remembered.
     pub number: u64,
     /// The event and its arguments.
     pub event: String,
     /// When it began.
     pub start: String,
+}
+
+/// A handler of the event that has the turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handler {
+    /// The event's token: the file of one that was killed stays.
+    pub token: String,
+    /// Its process, which leads its group.
+    pub process: Process,
+    /// Its name.
+    pub name: String,
+    /// How long it may take, in seconds.
+    pub limit: u64,
 }
 
 /// What became of an event that somebody else ran for us.
@@ -72,6 +100,7 @@ pub enum Turn {
 /// The turn; given back when dropped.
 #[derive(Debug)]
 pub struct Held {
+    directory: PathBuf,
     lock: Flock<File>,
     joined: Option<Flock<File>>,
 }
@@ -84,6 +113,20 @@ impl Held {
     /// The file cannot be written.
     pub fn announce(&mut self, holder: &Holder) -> io::Result<()> {
         write(&mut self.lock, &serde_json::to_vec(holder).unwrap_or_default())
+    }
+
+    /// Says which handler runs now.
+    ///
+    /// In a file of its own, replaced in one move: the handler may read it already.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn announce_handler(&self, handler: &Handler) -> io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".event-").tempfile_in(&self.directory)?;
+        file.write_all(&serde_json::to_vec(handler).unwrap_or_default())?;
+        file.persist(self.directory.join(HANDLER))?;
+        Ok(())
     }
 
     /// Tells those who have joined, and gives the turn back.
@@ -118,18 +161,25 @@ pub fn take(
     running: Option<&str>,
     tell: &(dyn Fn(&str) + Sync),
 ) -> Result<Turn, Error> {
-    let path = directory.join("event.lock");
+    let path = directory.join(TURN);
     let waiting = directory.join("waiting");
     let place = waiting.join(name(words));
     fs::create_dir_all(&waiting).map_err(|source| Error::File { path: waiting, source })?;
     loop {
         let mut file = match Flock::lock(open(&path)?, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(Turn::Ours(begin(lock, None, &path)?)),
+            Ok(mut lock) => {
+                return match holder(&mut lock).filter(|dead| is_within(directory, dead, running)) {
+                    // Its `signal-event` was killed, and it must not wait for itself.
+                    Some(dead) => Ok(Turn::Within(dead)),
+                    None => Ok(Turn::Ours(begin(directory, lock, None, tell)?)),
+                };
+            }
             Err((file, Errno::EWOULDBLOCK)) => file,
             Err((_, errno)) => return Err(failed(&path, errno)),
         };
-        let holder = holder(&mut file).filter(|holder| Some(holder.token.as_str()) == running);
-        if let Some(holder) = holder {
+        if let Some(holder) =
+            holder(&mut file).filter(|holder| is_within(directory, holder, running))
+        {
             return Ok(Turn::Within(holder));
         }
         let mut joined = waited(&place, &path, tell)?;
@@ -143,7 +193,7 @@ pub fn take(
         if is_named {
             let lock = waited(&path, &path, tell)?;
             fs::remove_file(&place).map_err(|source| Error::File { path: place, source })?;
-            return Ok(Turn::Ours(begin(lock, Some(joined), &path)?));
+            return Ok(Turn::Ours(begin(directory, lock, Some(joined), tell)?));
         }
     }
 }
@@ -151,23 +201,83 @@ pub fn take(
 /// The turn, when nobody has it, without a word of who takes it: for what must not meet an event.
 pub fn free(directory: &Path) -> Option<Flock<File>> {
     fs::create_dir_all(directory).ok()?;
-    let file = open(&directory.join("event.lock")).ok()?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()
+    let file = open(&directory.join(TURN)).ok()?;
+    let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
+    let left = holder(&mut lock).and_then(|dead| handler_of(directory, &dead));
+    left.is_none_or(|handler| !handler.process.lives()).then_some(lock)
 }
 
 /// Who has the turn now, as far as it is known.
 pub fn current(directory: &Path) -> Option<Holder> {
-    let mut file = File::open(directory.join("event.lock")).ok()?;
+    let mut file = File::open(directory.join(TURN)).ok()?;
     match Flock::lock(file.try_clone().ok()?, FlockArg::LockSharedNonblock) {
         Ok(_) => None,
         Err(_) => holder(&mut file),
     }
 }
 
-/// What was left there by one who was killed must not name him.
-fn begin(mut lock: Flock<File>, joined: Option<Flock<File>>, path: &Path) -> Result<Held, Error> {
-    write(&mut lock, b"").map_err(|source| Error::File { path: path.to_owned(), source })?;
-    Ok(Held { lock, joined })
+/// Begins with what one who was killed has left: his handler, and his name in the file.
+fn begin(
+    directory: &Path,
+    mut lock: Flock<File>,
+    joined: Option<Flock<File>>,
+    tell: &dyn Fn(&str),
+) -> Result<Held, Error> {
+    if let Some(dead) = holder(&mut lock)
+        && let Some(handler) = handler_of(directory, &dead)
+    {
+        outlast(&dead, &handler, tell);
+    }
+    let failed = |source| Error::File { path: directory.join(TURN), source };
+    write(&mut lock, b"").map_err(failed)?;
+    Ok(Held { directory: directory.to_owned(), lock, joined })
+}
+
+/// The handler that `holder` runs, or ran last.
+fn handler_of(directory: &Path, holder: &Holder) -> Option<Handler> {
+    let text = fs::read(directory.join(HANDLER)).ok()?;
+    let handler: Handler = serde_json::from_slice(&text).ok()?;
+    (handler.token == holder.token).then_some(handler)
+}
+
+/// Waits for the end of a handler whose `signal-event` was killed, and brings it about in the end.
+///
+/// Until then the file names it, so that an event which it signals is still one inside.
+fn outlast(dead: &Holder, handler: &Handler, tell: &dyn Fn(&str)) {
+    let Process { id, .. } = handler.process;
+    let what = format!(
+        "handler {} (process {id}) of event '{}' (number {}), whose signal-event was killed",
+        handler.name, dead.event, dead.number
+    );
+    let limit = Duration::from_secs(handler.limit);
+    if handler.process.ends_within(TELL.min(limit)) {
+        return;
+    }
+    if limit > TELL {
+        tell(&format!("waiting for the end of {what}"));
+        if handler.process.ends_within(limit.saturating_sub(TELL)) {
+            return;
+        }
+    }
+    tell(&format!("ending {what}: it took more than {} s", handler.limit));
+    handler.process.end_group();
+}
+
+/// Whether this process belongs to a handler of `holder`.
+fn is_within(directory: &Path, holder: &Holder, running: Option<&str>) -> bool {
+    let handler = handler_of(directory, holder).map(|handler| handler.process);
+    // A child of the handler whose own parent has ended, as of `$(signal-event x &)`.
+    let leader = u32::try_from(getpgrp().as_raw()).ok();
+    if handler.is_some_and(|handler| Some(handler.id) == leader && handler.lives()) {
+        return true;
+    }
+    match process::ancestors() {
+        Some(ancestors) => {
+            let own = Process { id: holder.process, born: holder.born };
+            ancestors.iter().any(|one| *one == own || Some(*one) == handler)
+        }
+        None => Some(holder.token.as_str()) == running,
+    }
 }
 
 /// A name for these words and no others.

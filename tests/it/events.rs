@@ -4,6 +4,7 @@
 //! what the log and the history then hold, and what is left when something is killed.
 
 mod faults;
+mod kin;
 mod owed;
 mod turns;
 

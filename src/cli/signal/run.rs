@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -26,8 +26,9 @@ use crate::host::handler::output::Kept;
 use crate::host::handler::{self, Ran, Wake};
 use crate::host::owed::Debt;
 use crate::host::past::History;
+use crate::host::process::Process;
 use crate::host::syslog::Syslog;
-use crate::host::turn::{Answer, Held, Holder, VARIABLE};
+use crate::host::turn::{self, Answer, Held, Holder, VARIABLE};
 use crate::host::unit::Wait;
 use crate::reconcile::expand;
 use crate::reconcile::services::{self, Adjuster};
@@ -47,6 +48,8 @@ pub(super) struct Run<'a> {
     past: Past,
     /// What [`VARIABLE`] holds in the handlers.
     token: String,
+    /// The turn; `None` inside another event.
+    held: Option<Held>,
     /// Services that templates want adjusted because their target has changed, with the verb.
     declared: RefCell<BTreeSet<(String, String)>>,
 }
@@ -129,6 +132,7 @@ impl<'a> Run<'a> {
             history: Some(history(desk)),
             past,
             token,
+            held: None,
             declared: RefCell::default(),
         };
         run.remember(History::begin);
@@ -145,19 +149,22 @@ impl<'a> Run<'a> {
     }
 
     /// Runs everything; the event's number and its status.
-    pub(super) fn go(mut self, mut held: Option<Held>) -> (u64, u8) {
-        if let Some(held) = &mut held {
+    pub(super) fn go(mut self, held: Option<Held>) -> (u64, u8) {
+        if let Some(mut held) = held {
             let mut words = vec![self.event.name.clone()];
             words.extend(self.event.args.iter().cloned());
+            let process = self.past.process;
             let holder = Holder {
                 token: self.token.clone(),
-                process: self.past.process,
+                process,
+                born: Process::of(process).map_or(0, |this| this.born),
                 number: self.past.number,
                 event: words.join(" "),
                 start: self.past.start.clone(),
             };
             // Without it, who waits is not told for whom, and a nested event waits; nothing else.
             held.announce(&holder).ok();
+            self.held = Some(held);
         }
         self.log.line(&line::begins(&self.event.name, &self.event.args));
         let mut status = match self.steps() {
@@ -177,7 +184,7 @@ impl<'a> Run<'a> {
         self.remember(|history, past| history.update(past));
         let number = self.past.number;
         // Who has joined an event that was broken off wants all of it, and runs it himself.
-        if let Some(held) = held.filter(|_| !is_broken_off) {
+        if let Some(held) = self.held.filter(|_| !is_broken_off) {
             held.finish(Answer { status, number }).ok();
         }
         (number, status)
@@ -296,14 +303,14 @@ impl<'a> Run<'a> {
 
     fn run(&mut self, step: &Step) -> Ran {
         match &step.run {
-            merge::Run::File(path) | merge::Run::Skip(path) => self.file(path),
+            merge::Run::File(path) | merge::Run::Skip(path) => self.file(&step.name, path),
             merge::Run::BuiltIn(BuiltIn::Expand) => self.said(expand_all),
             merge::Run::BuiltIn(BuiltIn::Adjust) => self.said(adjust_all),
             merge::Run::BuiltIn(BuiltIn::Reconcile) => self.said(hook::reconcile),
         }
     }
 
-    fn file(&mut self, path: &Path) -> Ran {
+    fn file(&mut self, name: &OsStr, path: &Path) -> Ran {
         let mut environment = vec![(VARIABLE, OsString::from(&self.token))];
         if !self.desk.settings.root.is_host() {
             // An event that a handler signals must not be one of the machine itself.
@@ -315,8 +322,18 @@ impl<'a> Run<'a> {
             environment: &environment,
             limit: self.desk.settings.handler_timeout,
         };
-        let log = &mut self.log;
-        handler::run(&handler, &self.wake, &mut |text| log.line(&text.to_str_lossy()))
+        let (log, held, token) = (&mut self.log, &self.held, &self.token);
+        let mut started = |id| {
+            if let (Some(held), Some(process)) = (held, Process::of(id)) {
+                let name = name.to_string_lossy().into_owned();
+                let limit = handler.limit.as_secs();
+                let handler = turn::Handler { token: token.clone(), process, name, limit };
+                // Without it, the next event does not wait for it when we are killed.
+                held.announce_handler(&handler).ok();
+            }
+        };
+        let mut line = |text: &[u8]| log.line(&text.to_str_lossy());
+        handler::run(&handler, &self.wake, &mut started, &mut line)
     }
 
     fn said(&mut self, run: impl Fn(&Self) -> Said) -> Ran {

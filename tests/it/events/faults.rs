@@ -14,7 +14,7 @@ use crate::lab::process::{run, signal};
 use crate::lab::wait_until;
 
 /// Whether process `pid` is there and no zombie.
-fn lives(pid: &str) -> bool {
+pub(super) fn lives(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
 }
