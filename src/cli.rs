@@ -156,6 +156,9 @@ enum Command {
     /// Signal an event (e-smith's `signal-event`)
     #[command(name = "signal-event")]
     SignalEvent(Rest),
+    /// Log what is left of a handler's output (for `signal-event`)
+    #[command(name = signal::rest::NAME, hide = true)]
+    EventOutput,
     /// Show the last events: who signalled them, what was run, and what became of it
     Events(events::Wanted),
 }
@@ -265,6 +268,10 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
         Command::Db(rest) => return run_db(db::Tool::Db, &rest.arguments, root),
         Command::Config(rest) => return run_db(db::Tool::Config, &rest.arguments, root),
         Command::SignalEvent(rest) => return signal::signal_event(&rest.arguments, root),
+        Command::EventOutput => {
+            signal::rest::log_rest(root);
+            Exit::Done
+        }
         Command::Events(wanted) => events::events(root, &wanted),
         Command::Template(command) => template::run(root, &command),
         Command::ExpandTemplate(rest) => expand::expand_template(&rest.arguments, root),

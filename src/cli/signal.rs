@@ -6,6 +6,7 @@
 //! remembered. What is run for it is in `signal/run.rs`.
 
 mod hook;
+pub(super) mod rest;
 mod run;
 
 use std::ffi::{OsStr, OsString};

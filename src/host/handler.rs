@@ -8,7 +8,8 @@
 //! Ctrl-C ends us, and we end it.
 //!
 //! Left out on purpose: what a handler leaves behind in the background when it ends by itself. That
-//! is its own affair, as in e-smith; only its output is not waited for.
+//! is its own affair, as in e-smith. Its output is not waited for, but goes on to a small process of ours,
+//! which is there as long as anybody can write into the pipe: nobody is ended by it, or held up.
 
 pub mod output;
 
@@ -99,6 +100,8 @@ pub struct Handler<'a> {
     pub environment: &'a [(&'static str, OsString)],
     /// How long it may take.
     pub limit: Duration,
+    /// Arguments of this program that read from stdin what is written after the handler's end.
+    pub rest: &'a [OsString],
 }
 
 /// What became of it.
@@ -123,7 +126,7 @@ pub fn run(
     match begun {
         Ok((reader, child)) => {
             started(child.id());
-            Running::new(child, reader, handler.limit).finish(wake, line)
+            Running::new(child, reader, handler).finish(wake, line)
         }
         Err(error) => {
             let mut output = Kept::default();
@@ -165,8 +168,20 @@ fn spawn(
     command.spawn()
 }
 
+/// Starts who reads on.
+fn hand_over(pipe: PipeReader, args: &[OsString]) -> io::Result<()> {
+    // Under this name it is this program also when its file was replaced meanwhile.
+    #[expect(clippy::disallowed_methods, reason = "it outlives us, and has the pipe")]
+    let mut command = Command::new("/proc/self/exe");
+    // Of no terminal's and no directory's business.
+    command.args(args).process_group(0).current_dir("/");
+    command.stdin(pipe).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().map(drop)
+}
+
 /// A handler that was started.
-struct Running {
+struct Running<'a> {
+    handler: &'a Handler<'a>,
     child: Child,
     /// `None` once everybody has closed it.
     pipe: Option<PipeReader>,
@@ -177,13 +192,14 @@ struct Running {
     lines: Lines,
 }
 
-impl Running {
-    fn new(child: Child, pipe: PipeReader, limit: Duration) -> Self {
+impl<'a> Running<'a> {
+    fn new(child: Child, pipe: PipeReader, handler: &'a Handler<'a>) -> Self {
         Self {
+            handler,
             child,
             pipe: Some(pipe),
             exited: None,
-            deadline: Instant::now() + limit,
+            deadline: Instant::now() + handler.limit,
             ending: None,
             output: Kept::default(),
             lines: Lines::default(),
@@ -222,6 +238,11 @@ impl Running {
             self.signal(Signal::SIGKILL);
         }
         self.lines.end(line);
+        if let Some(pipe) = self.pipe
+            && let Err(error) = hand_over(pipe, self.handler.rest)
+        {
+            line(format!("what is still written is not logged: {error}").as_bytes());
+        }
         let status = self.exited.map_or(NOT_RUN, ExitStatusExt::into_raw);
         let result = match self.ending {
             Some(ending) => ending,

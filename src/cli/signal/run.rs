@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bstr::ByteSlice;
 use jiff::Timestamp;
 
-use super::{DONE, FAILED, history, hook};
+use super::{DONE, FAILED, history, hook, rest};
 use crate::cli::{Desk, author, block_on, complain};
 use crate::db::DbName;
 use crate::event::merge::{self, BuiltIn, Step};
@@ -316,11 +316,13 @@ impl<'a> Run<'a> {
             // An event that a handler signals must not be one of the machine itself.
             environment.push(("WHARF_ROOT", self.desk.settings.root.at("/").into()));
         }
+        let rest = rest::arguments(&self.desk.settings.root.at("/"));
         let handler = handler::Handler {
             path,
             args: self.args,
             environment: &environment,
             limit: self.desk.settings.handler_timeout,
+            rest: &rest,
         };
         let (log, held, token) = (&mut self.log, &self.held, &self.token);
         let mut started = |id| {

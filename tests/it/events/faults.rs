@@ -51,6 +51,52 @@ fn a_handler_that_leaves_somebody_with_its_output_is_not_waited_for() {
     assert!(place.path("out").exists());
 }
 
+/// Whether a process of ours still reads what jobs of handlers below `place` write.
+fn is_read(place: &Place) -> bool {
+    let mark = format!("{}/\0event-output", place.root.path().display());
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
+        .any(|line| String::from_utf8_lossy(&line).contains(&mark))
+}
+
+#[test]
+fn what_a_handler_left_behind_writes_on_and_is_logged() {
+    let place = Place::new();
+    place.handler(
+        "ev/S10a",
+        "(while ! test -e $r/go; do sleep 0.02; done; echo late; echo later >&2; echo alive > $r/alive) & echo left",
+    );
+    place.signal(&["ev"]).succeeded();
+    assert_eq!(place.last()["handlers"][0]["output"], "left\n");
+    assert!(is_read(&place));
+    fs::write(place.path("go"), "").unwrap();
+    place.until("alive");
+    wait_until(SOON, "nobody reads any more", || !is_read(&place));
+    let logged = place.logged();
+    let from = logged.iter().position(|line| line == "late").unwrap();
+    assert_eq!(logged[from + 1], "later");
+    assert!(logged[from - 1].starts_with("S10a=action|"), "{logged:?}");
+}
+
+#[test]
+fn a_flood_of_what_was_left_behind_holds_nobody_and_is_logged_in_part() {
+    let place = Place::new();
+    place.handler(
+        "ev/S10a",
+        "(while ! test -e $r/go; do sleep 0.02; done; head -c 100000000 /dev/zero | tr '\\0' 'x' | fold -w 99; echo $? > $r/status) &",
+    );
+    place.signal(&["ev"]).succeeded();
+    fs::write(place.path("go"), "").unwrap();
+    place.until("status");
+    assert_eq!(place.read("status"), "0\n");
+    wait_until(SOON, "nobody reads any more", || !is_read(&place));
+    let logged = place.logged();
+    let size: usize = logged.iter().map(String::len).sum();
+    assert!((1_000_000..1_200_000).contains(&size), "{size}");
+    assert!(logged.last().unwrap().ends_with("more bytes are not logged]"));
+}
+
 #[test]
 fn a_flood_of_output_is_read_counted_and_not_kept() {
     let place = Place::new();
