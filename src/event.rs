@@ -4,9 +4,10 @@
 //!
 //! Pure: what the directories of an event hold comes in as values ([`merge::Layer`]), what is to be
 //! run for it goes out ([`merge::Step`]). The verbs for services are in [`adjust`], the lines of the log
-//! in [`mod@line`], what is remembered of an event in [`past`].
+//! in [`mod@line`], what is remembered of an event in [`past`], what makes two of them equal in [`caller`].
 
 pub mod adjust;
+pub mod caller;
 pub mod line;
 pub mod merge;
 pub mod past;

@@ -9,7 +9,7 @@ mod hook;
 pub(super) mod rest;
 mod run;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,10 +20,10 @@ use super::desk::Desk;
 use super::{Exit, complain, complain_text, complain_text_raw, hand};
 use crate::db::Records;
 use crate::desired;
-use crate::event::{self, ACTIONS, Concerns, Event};
+use crate::event::{self, ACTIONS, Concerns, Event, caller};
 use crate::host::events::{Places, Presence};
 use crate::host::past::History;
-use crate::host::turn::{self, Turn};
+use crate::host::turn::{self, Call, Turn};
 
 use run::Run;
 
@@ -135,11 +135,12 @@ fn concerns(event: &Event, containers: &Result<Records, crate::db::Error>) -> Re
 
 /// Waits for the turn and runs the event, or takes the answer of who runs it for us.
 fn in_turn(desk: &Desk, root: &Path, event: &Event, args: &[OsString]) -> u8 {
-    let words: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
+    let counts = |(name, _): &(OsString, _)| !name.to_str().is_some_and(caller::is_of_session);
+    let environment = std::env::vars_os().filter(counts).collect();
+    let call = Call { words: args, environment: &environment };
     let running = std::env::var(turn::VARIABLE).ok();
     let tell = |text: &str| complain_text_raw(&format!("signal-event: {text}\n"));
-    let (held, within) = match turn::take(&turn_directory(desk), &words, running.as_deref(), &tell)
-    {
+    let (held, within) = match turn::take(&turn_directory(desk), &call, running.as_deref(), &tell) {
         Ok(Turn::Joined(answer)) => {
             failed(event, answer.number, answer.status);
             return answer.status;

@@ -3,7 +3,7 @@
 //! One event at a time: whose turn it is, who waits, and who need not wait on his own.
 //!
 //! The turn is the `flock` on `event.lock`, and so gone with its process. Who has to wait does so in a file
-//! named after the event and its arguments. Its `flock` makes him the one who waits for all that signal
+//! named after the event, its arguments and what counts of the environment. Its `flock` makes him the one who waits for all that signal
 //! the same: they wait for that file. When the turn comes, the file's name is removed, so that whoever
 //! comes later waits anew, and the answer is written into it before it is let go. Who then gets it
 //! and finds no answer knows that the one before was killed, and goes on in his place.
@@ -16,7 +16,8 @@
 //! When the process that had the turn was killed, its handler may go on. Whoever gets the turn then
 //! waits for its end, as long as the handler had been given, and then ends it.
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -86,6 +87,15 @@ pub struct Answer {
     pub number: u64,
 }
 
+/// What is signalled, as far as its handlers see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The event and its arguments.
+    pub words: &'a [OsString],
+    /// The variables that make it another event.
+    pub environment: &'a BTreeMap<OsString, OsString>,
+}
+
 /// What is to be done now.
 #[derive(Debug)]
 pub enum Turn {
@@ -148,7 +158,7 @@ fn write(file: &mut File, text: &[u8]) -> io::Result<()> {
     file.write_all(text)
 }
 
-/// Waits for the turn to run what `words` say (the event and its arguments).
+/// Waits for the turn to run `call`.
 ///
 /// `running` is what [`VARIABLE`] holds; `tell` gets a line when the wait is long.
 ///
@@ -157,13 +167,13 @@ fn write(file: &mut File, text: &[u8]) -> io::Result<()> {
 /// The files below `directory` cannot be made.
 pub fn take(
     directory: &Path,
-    words: &[&OsStr],
+    call: &Call<'_>,
     running: Option<&str>,
     tell: &(dyn Fn(&str) + Sync),
 ) -> Result<Turn, Error> {
     let path = directory.join(TURN);
     let waiting = directory.join("waiting");
-    let place = waiting.join(name(words));
+    let place = waiting.join(name(call));
     fs::create_dir_all(&waiting).map_err(|source| Error::File { path: waiting, source })?;
     loop {
         let mut file = match Flock::lock(open(&path)?, FlockArg::LockExclusiveNonblock) {
@@ -280,10 +290,12 @@ fn is_within(directory: &Path, holder: &Holder, running: Option<&str>) -> bool {
     }
 }
 
-/// A name for these words and no others.
-fn name(words: &[&OsStr]) -> String {
+/// A name for this call and no other.
+fn name(call: &Call<'_>) -> String {
     let mut hash = Sha256::new();
-    for word in words {
+    hash.update(call.words.len().to_le_bytes());
+    let variables = call.environment.iter().flat_map(|(name, value)| [name, value]);
+    for word in call.words.iter().chain(variables) {
         hash.update(word.as_encoded_bytes());
         hash.update([0]);
     }

@@ -74,6 +74,33 @@ fn equal_events_that_wait_are_run_once_and_all_get_the_answer() {
 }
 
 #[test]
+fn an_event_with_another_environment_is_another_event_but_a_session_is_none() {
+    let place = Place::new();
+    place.handler("gate/S10a", GATE);
+    place.handler("ev/S10a", "echo \"$MINE\" >> $r/out");
+    let gate = place.begin(&["gate"]);
+    place.until("out");
+    let with = |variables: &[(&str, &str)]| {
+        let mut command = place.command(&["signal-event", "ev"]);
+        command.envs(variables.iter().copied()).spawn().unwrap()
+    };
+    let children = [
+        with(&[("MINE", "a")]),
+        with(&[("MINE", "b")]),
+        with(&[("MINE", "a"), ("TERM", "vt100"), ("SSH_CLIENT", "192.0.2.1 1 22")]),
+        with(&[]),
+    ];
+    children.iter().for_each(until_waits);
+    open_gate(&place);
+    assert_eq!(status(gate), Some(0));
+    assert!(children.into_iter().map(status).all(|status| status == Some(0)));
+    let out = place.read("out");
+    let mut lines: Vec<&str> = out.lines().skip(2).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["", "a", "b"]);
+}
+
+#[test]
 fn an_event_that_has_begun_is_joined_by_nobody() {
     let place = Place::new();
     place.handler("gate/S10a", GATE);
