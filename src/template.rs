@@ -20,6 +20,7 @@ pub mod declare;
 pub mod expand;
 pub mod format;
 pub mod fragment;
+mod limits;
 pub mod order;
 pub mod output;
 mod perl;

@@ -16,6 +16,7 @@ use tera::{Context, Tera};
 use super::declare;
 use super::format::{CLOSE, Format, Impossible, OPEN, Unfinished, Weaver, mark};
 use super::fragment::{Dialect, Fragment};
+use super::limits::{self, Macros};
 use super::output::mark_all;
 use super::perl;
 
@@ -72,7 +73,12 @@ enum Piece<'a> {
     /// As it is.
     Verbatim(Vec<u8>),
     /// Through Tera.
-    Tera(std::borrow::Cow<'a, str>),
+    Tera {
+        /// What Tera sees.
+        text: std::borrow::Cow<'a, str>,
+        /// Lines of the fragment before that: its front matter.
+        before: usize,
+    },
 }
 
 /// The outputs of `fragments` with the variables `values`, joined with nothing between.
@@ -87,8 +93,9 @@ pub fn expand(
     format: Format,
 ) -> Result<Vec<u8>, Error> {
     let pieces: Vec<Piece<'_>> = fragments.iter().map(piece).collect::<Result<_, _>>()?;
-    let rendered = if pieces.iter().any(|piece| matches!(piece, Piece::Tera(_))) {
-        render(fragments, &pieces, values, context)?
+    let rendered = if pieces.iter().any(|piece| matches!(piece, Piece::Tera { .. })) {
+        bounded(fragments, &pieces)?;
+        on_a_stack_of_its_own(|| render(fragments, &pieces, values, context))?
     } else {
         String::new()
     };
@@ -108,7 +115,7 @@ pub fn expand(
                 weaver.weave(&String::from_utf8_lossy(bytes)).map_err(written)?;
                 output.extend_from_slice(bytes);
             }
-            Piece::Tera(_) => {
+            Piece::Tera { .. } => {
                 if let Some((before, rest)) = text.split_once(LOST) {
                     let why = rest.split(LOST).next().unwrap_or_default().to_owned();
                     let remedy = Some("write it in UTF-8".to_owned());
@@ -160,24 +167,71 @@ fn piece(fragment: &Fragment) -> Result<Piece<'_>, Error> {
         return Err(wrong(line_of(at), why, remedy));
     }
     // Front matter leaves no line behind: a script begins with its interpreter.
-    let text = declare::parted(text).map_or(text, |(_, body)| body);
+    let body = declare::parted(text).map_or(text, |(_, body)| body);
+    let front = text.len() - body.len();
+    let before = line_of(front) - 1;
+    let text = body;
     if fragment.dialect == Dialect::Esmith {
         let read = perl::read(text).map_err(|at| {
             let remedy =
                 "write it in Tera: {{ KEY.property }}, {% if ... %}; a brace by itself is \\{";
-            wrong(line_of(at), "Perl, which is not run", remedy)
+            wrong(line_of(front + at), "Perl, which is not run", remedy)
         })?;
         return Ok(match read {
             perl::Read::Plain(text) => Piece::Verbatim(text.into_owned().into_bytes()),
-            perl::Read::Tera(text) => Piece::Tera(text),
+            perl::Read::Tera(text) => Piece::Tera { text, before },
         });
     }
     Ok(if has_tags(text.as_bytes()) {
-        Piece::Tera(text.into())
+        Piece::Tera { text: text.into(), before }
     } else {
         Piece::Verbatim(text.as_bytes().to_vec())
     })
 }
+
+/// Refuses what would go deeper than the stack.
+fn bounded(fragments: &[Fragment], pieces: &[Piece<'_>]) -> Result<(), Error> {
+    let told = |number: usize, fault: limits::Fault| {
+        let before = match pieces.get(number) {
+            Some(Piece::Tera { before, .. }) => *before,
+            Some(Piece::Verbatim(_)) | None => 0,
+        };
+        Error::Fragment {
+            fragment: fragments.get(number).map(|it| it.origin.clone()).unwrap_or_default(),
+            line: Some(before + fault.line),
+            why: fault.why,
+            remedy: None,
+        }
+    };
+    let mut macros = Macros::default();
+    for (number, piece) in pieces.iter().enumerate() {
+        if let Piece::Tera { text, .. } = piece {
+            limits::measure(text, number, &mut macros).map_err(|fault| told(number, fault))?;
+        }
+    }
+    macros.check().map_err(|(number, fault)| told(number, fault))
+}
+
+/// Does `work` where there is room for the deepest template.
+fn on_a_stack_of_its_own<T: Send>(
+    work: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<T, Error> {
+    let failed = |why: String| Error::Fragment {
+        fragment: "(all)".to_owned(),
+        line: None,
+        why,
+        remedy: None,
+    };
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().stack_size(limits::STACK);
+        let thread = builder
+            .spawn_scoped(scope, work)
+            .map_err(|error| failed(format!("no thread to render in: {error}")))?;
+        thread.join().unwrap_or_else(|_| Err(failed(BROKE_DOWN.to_owned())))
+    })
+}
+
+const BROKE_DOWN: &str = "the template language broke down";
 
 /// What Tera makes of the pieces, a border after each.
 fn render(
@@ -190,19 +244,21 @@ fn render(
     tera.set_escape_fn(mark);
     tera.autoescape_on(vec![""]);
     tame(&mut tera);
-    let wrong = |fragment: &Fragment, error: &tera::Error| described(fragment, error, values);
+    let wrong = |fragment: &Fragment, before: usize, error: &tera::Error| {
+        described(fragment, before, error, values)
+    };
     // Each by itself first: a block must not begin in one and end in another.
     for (fragment, piece) in fragments.iter().zip(pieces) {
-        if let Piece::Tera(text) = piece {
+        if let Piece::Tera { text, before } = piece {
             Tera::default()
                 .add_raw_template(WHOLE, text)
-                .map_err(|error| wrong(fragment, &error))?;
+                .map_err(|error| wrong(fragment, *before, &error))?;
         }
     }
     let joined = |count: usize| {
         let mut text = String::new();
         for piece in &pieces[..count] {
-            if let Piece::Tera(piece) = piece {
+            if let Piece::Tera { text: piece, .. } = piece {
                 text.push_str(piece);
             }
             text.push(BORDER);
@@ -214,7 +270,7 @@ fn render(
         mark_all(&mut tera)?;
         // A filter of Tera's that panics must not take the other targets with it.
         std::panic::catch_unwind(AssertUnwindSafe(|| tera.render(WHOLE, context)))
-            .unwrap_or_else(|_| Err(tera::Error::msg("the template language broke down")))
+            .unwrap_or_else(|_| Err(tera::Error::msg(BROKE_DOWN)))
     };
     let error = match attempt(pieces.len()) {
         Ok(rendered) => return Ok(rendered),
@@ -228,7 +284,7 @@ fn render(
     }
     let guilty = attempt(wrong_with).err().map(|error| (wrong_with - 1, error));
     Err(match guilty.and_then(|(at, error)| Some((fragments.get(at)?, error))) {
-        Some((fragment, error)) => wrong(fragment, &error),
+        Some((fragment, error)) => wrong(fragment, 0, &error),
         None => Error::Fragment {
             fragment: fragments.iter().map(|f| f.origin.as_str()).collect::<Vec<_>>().join(" + "),
             line: None,
@@ -271,7 +327,13 @@ fn range(args: &std::collections::HashMap<String, Value>) -> tera::Result<Value>
     Ok((start..end).step_by(step).collect::<Vec<_>>().into())
 }
 
-fn described(fragment: &Fragment, error: &tera::Error, values: &Map<String, Value>) -> Error {
+/// `before`: lines that Tera did not see.
+fn described(
+    fragment: &Fragment,
+    before: usize,
+    error: &tera::Error,
+    values: &Map<String, Value>,
+) -> Error {
     let said = chain(error);
     let text = String::from_utf8_lossy(&fragment.content);
     let (mut why, mut line, mut remedy) = (said.clone(), None, None);
@@ -280,7 +342,8 @@ fn described(fragment: &Fragment, error: &tera::Error, values: &Map<String, Valu
         line = line_with(&text, name);
     } else if let Some(place) = between(&said, "--> ", "\n") {
         // Of a parse error: ` --> 3:5`, and what was expected on the last line.
-        line = place.split(':').next().and_then(|line| line.trim().parse().ok());
+        let told = place.split(':').next().and_then(|line| line.trim().parse().ok());
+        line = told.map(|line: usize| before + line);
         let expected = said.lines().rev().find_map(|line| line.trim().strip_prefix("= "));
         why = format!("it is no template: {}", expected.unwrap_or("a tag is wrong"));
     } else if let Some(name) = between(&said, "Filter '", "'").or(between(&said, "filter '", "'")) {
@@ -342,95 +405,4 @@ fn chain(error: &tera::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fragment(origin: &str, text: &str) -> Fragment {
-        let dialect = if origin.starts_with("e/") { Dialect::Esmith } else { Dialect::Tera };
-        Fragment { origin: origin.to_owned(), content: text.as_bytes().to_vec(), dialect }
-    }
-
-    fn all(fragments: &[Fragment], values: Value, format: Format) -> Result<String, Error> {
-        let Value::Object(values) = values else { panic!("{values}") };
-        let context = Context::from_value(Value::Object(values.clone())).unwrap();
-        let bytes = expand(fragments, &values, &context, format)?;
-        Ok(String::from_utf8(bytes).unwrap())
-    }
-
-    fn one(text: &str, value: &str, format: Format) -> Result<String, Error> {
-        all(&[fragment("t/10", text)], serde_json::json!({ "value": value }), format)
-    }
-
-    #[test]
-    fn a_newline_in_a_value_fails_the_expansion() {
-        for format in [Format::Nftables, Format::Apache, Format::Sysconfig] {
-            let error = one("{{ value }}", "a\nb", format).unwrap_err();
-            assert!(error.to_string().starts_with("fragment t/10, line 1 of its"), "{error}");
-        }
-    }
-
-    #[test]
-    fn what_is_missing_is_told_in_the_words_of_the_records() {
-        let values = serde_json::json!({ "httpd": { "type": "service" }, "configuration": {} });
-        let told = |text: &str| {
-            let fragments = [fragment("t/10", "fine\n{{ httpd.type }}\n"), fragment("t/20", text)];
-            all(&fragments, values.clone(), Format::Plain).unwrap_err().to_string()
-        };
-        assert_eq!(
-            told("a\n\n{{ httpd.TCPPort }}"),
-            "fragment t/20, line 3: database configuration, record 'httpd' has no property 'TCPPort'"
-        );
-        assert_eq!(
-            told("{{ nothing }}"),
-            "fragment t/20, line 1: there is no variable 'nothing': database configuration has no record 'nothing'"
-        );
-        assert_eq!(
-            told("{{ configuration.x.y }}"),
-            "fragment t/20, line 1: there is no variable 'configuration.x.y': database configuration has no record 'x'"
-        );
-    }
-
-    #[test]
-    fn a_tag_that_is_wrong_is_told_with_its_line() {
-        let fragments = [fragment("t/10", "{% set a = 1 %}"), fragment("t/20", "x\ny\n{% if %}")];
-        let error = all(&fragments, serde_json::json!({}), Format::Plain).unwrap_err().to_string();
-        assert!(error.starts_with("fragment t/20, line 3: it is no template"), "{error}");
-        let split = [fragment("t/10", "{% if true %}a"), fragment("t/20", "b{% endif %}")];
-        let error = all(&split, serde_json::json!({}), Format::Plain).unwrap_err().to_string();
-        assert!(error.starts_with("fragment t/10"), "{error}");
-    }
-
-    #[test]
-    fn a_variable_that_one_fragment_sets_is_there_in_the_next() {
-        let fragments = [
-            fragment("t/10", "a{% set x = 5 %}\n"),
-            fragment("t/20", "plain\n"),
-            fragment("t/30", "{{ x }}\n"),
-        ];
-        let text = all(&fragments, serde_json::json!({}), Format::Plain).unwrap();
-        assert_eq!(text, "a\nplain\n5\n");
-    }
-
-    #[test]
-    fn bytes_that_are_no_text_pass_where_nothing_is_to_be_done() {
-        let mut latin = fragment("t/10", "");
-        latin.content = b"# caf\xe9\n".to_vec();
-        let context = Context::new();
-        let fragments = [latin.clone(), fragment("t/20", "{{ 1 + 1 }}")];
-        let bytes = expand(&fragments, &Map::new(), &context, Format::Plain).unwrap();
-        assert_eq!(bytes, b"# caf\xe9\n2");
-        latin.content.extend(b"{{ 1 }}");
-        let error = expand(&[latin], &Map::new(), &context, Format::Plain).unwrap_err();
-        assert!(error.to_string().contains("not UTF-8"), "{error}");
-    }
-
-    #[test]
-    fn perl_is_refused_and_an_escaped_brace_is_a_brace() {
-        let of = |text: &str| all(&[fragment("e/10", text)], serde_json::json!({}), Format::Plain);
-        assert_eq!(of("a \\{ b \\}\n").unwrap(), "a { b }\n");
-        assert_eq!(of("\\{{{ 1 }}\\}\n").unwrap(), "{1}\n");
-        let error = of("ok\n{ $OUT = 1; }\n").unwrap_err().to_string();
-        assert_eq!(error, "fragment e/10, line 2: Perl, which is not run");
-        assert_eq!(one("server { x }", "", Format::Plain).unwrap(), "server { x }");
-    }
-}
+mod tests;

@@ -12,6 +12,21 @@ use tera::{Template, Tera, Value};
 /// Name of the filter; with a blank, so that no template can call it.
 const FILTER: &str = "as written";
 
+/// Name of the filter for lists that a variable is set to.
+const KEPT: &str = "as kept";
+
+/// Lists within lists: a loop that puts one around another in each round would end in a full stack.
+const MOST_LEVELS: usize = 32;
+
+fn is_deep(value: &Value, left: usize) -> bool {
+    match value {
+        Value::Array(_) | Value::Object(_) if left == 0 => true,
+        Value::Array(items) => items.iter().any(|item| is_deep(item, left - 1)),
+        Value::Object(members) => members.values().any(|item| is_deep(item, left - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
 /// Puts the filter behind the expressions of all templates that `tera` has.
 ///
 /// # Errors
@@ -24,6 +39,13 @@ pub fn mark_all(tera: &mut Tera) -> Result<(), tera::Error> {
              or write it as JSON with | json_encode | safe",
         )),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(value.clone()),
+    });
+    tera.register_filter(KEPT, |value: &Value, _: &_| {
+        if is_deep(value, MOST_LEVELS) {
+            let why = format!("lists stand more than {MOST_LEVELS} deep in one another");
+            return Err(tera::Error::msg(why));
+        }
+        Ok(value.clone())
     });
     if tera.templates.values().any(|template| takes_in_others(&template.ast)) {
         let why =
@@ -90,17 +112,25 @@ fn in_nodes(nodes: &mut [Node]) {
                     in_nodes(body);
                 }
             }
+            Node::Set(_, set) => kept(&mut set.value),
             Node::Super
             | Node::Text(_)
             | Node::Extends(..)
             | Node::Include(..)
             | Node::ImportMacro(..)
-            | Node::Set(..)
             | Node::Raw(..)
             | Node::Break(_)
             | Node::Continue(_)
             | Node::Comment(..) => {}
         }
+    }
+}
+
+/// Looks at a list before any filter does; nothing else that is set brings another level.
+fn kept(expression: &mut Expr) {
+    if matches!(expression.val, ExprVal::Array(_)) || !expression.filters.is_empty() {
+        let args = std::iter::empty().collect();
+        expression.filters.insert(0, FunctionCall { name: KEPT.to_owned(), args });
     }
 }
 
@@ -148,6 +178,14 @@ mod tests {
         ] {
             assert_eq!(rendered(template).unwrap(), expected, "{template}");
         }
+    }
+
+    #[test]
+    fn a_list_in_a_list_without_end_is_refused() {
+        let text = "{% set a = [1] %}{% for i in range(end=N) %}{% set_global a = [a] %}{% endfor %}{{ a | length }}";
+        assert_eq!(rendered(&text.replace('N', "20")).unwrap(), "1");
+        assert!(rendered(&text.replace('N', "100")).is_err());
+        assert_eq!(rendered("{% set b = list | first | upper %}{{ b }}").unwrap(), "<X>");
     }
 
     #[test]
