@@ -10,7 +10,7 @@
 //! that the reader of the file would take for something else.
 //!
 //! What a consumer makes of an argument that it has read (a regular expression of Apache, text that
-//! a shell script gives to `eval`) is the template's business, as is a leading `-`.
+//! a shell script gives to `awk`) is the template's business, as is a leading `-`.
 //!
 //! The formats, place by place: `docs/TEMPLATES.md`.
 

@@ -35,6 +35,7 @@ const LIST: &[&str] = &[
     "--help",
     "$(touch evil)",
     "`touch evil`",
+    "a[$(>evil)]",
     "${HOME}",
     "$HOME",
     "$",

@@ -5,9 +5,15 @@
 //! Where the shell would go over a value a second time (a command substitution, arithmetic, `${...}`,
 //! a here-document) none can stand. Where the literal text has what the two shells read differently,
 //! or what cannot be followed without being a shell, the position counts as lost: values behind it are
-//! refused, and nothing else changes.
+//! refused, and nothing else changes. Where bash computes, a whole number can stand, and nothing else
+//! ([`command`]).
+
+mod command;
+mod document;
 
 use super::{Lexer, Refusal, in_comment, is_name};
+use command::{After, Command, Need, VALUE, is_number};
+use document::Document;
 
 /// The position in a script.
 #[derive(Debug, Default)]
@@ -18,6 +24,12 @@ pub(super) struct Shell {
     before: Before,
     /// The word of the innermost bare text so far, as far as it is literal.
     word: Word,
+    /// The words around the `$( )` that are open.
+    around: Vec<Word>,
+    /// The command at the top of the script.
+    command: Command,
+    /// The last character of the template.
+    last: char,
     /// Delimiters of the here-documents that begin behind this line.
     documents: Vec<Document>,
     /// Why the position is not known any more.
@@ -64,19 +76,11 @@ struct Word {
     value: bool,
     /// Only what a name can have was literal in it.
     name: bool,
+    /// Square brackets that are open in it, as of a subscript.
+    subscripts: u32,
 }
 
-#[derive(Debug, Default)]
-struct Document {
-    delimiter: String,
-    strip_tabs: bool,
-    quoted: bool,
-    /// The quote that is open in the delimiter.
-    quote: Option<char>,
-    line: String,
-    started: bool,
-}
-
+const ARITHMETIC: &str = "it stands behind '((' or '( ('";
 const BARE: &str = "a word of the shell";
 const NAME: Refusal = Refusal {
     place: BARE,
@@ -97,19 +101,32 @@ impl Shell {
         self.lost.get_or_insert(why);
     }
 
+    /// Whether this is the script itself and no part of a substitution.
+    fn is_outside(&self) -> bool {
+        let inside = |open: &Open| matches!(open, Open::Command(_) | Open::Backquote);
+        !self.stack.iter().any(inside)
+    }
+
     fn end_word(&mut self) {
         if self.word.text == "case" && !self.stack.is_empty() {
             self.lose("it stands behind a 'case' inside $( )");
         }
-        self.word = Word::default();
+        let word = std::mem::take(&mut self.word);
+        if word.begun && self.is_outside() {
+            self.command.word(&word.text);
+        }
+        // A subscript may hold blanks.
+        self.word.subscripts = word.subscripts;
     }
 
     fn bare(&mut self, c: char) -> Result<(), Refusal> {
         let before = std::mem::take(&mut self.before);
         match before {
+            Before::Backslash if c == '\n' => return Ok(()),
             Before::Backslash => {
                 self.begin_word();
                 self.word.name = false;
+                self.word.text.push(c);
                 return Ok(());
             }
             Before::Dollar => return self.dollar(c),
@@ -124,7 +141,7 @@ impl Shell {
                 self.stack.push(Open::Delimiter);
                 return Ok(());
             }
-            Before::Parenthesis if c == '(' => self.lose("it stands behind '((' or '( ('"),
+            Before::Parenthesis if c == '(' => self.lose(ARITHMETIC),
             Before::Nothing | Before::Variable | Before::Less | Before::Parenthesis => {}
         }
         match c {
@@ -132,6 +149,7 @@ impl Shell {
             '$' => {
                 self.begin_word();
                 self.word.name = false;
+                self.word.text.push(c);
                 self.before = Before::Dollar;
             }
             '"' => self.quote(Open::Double),
@@ -140,13 +158,46 @@ impl Shell {
             '#' if !self.word.begun => self.stack.push(Open::Comment),
             '=' if self.word.value && self.word.name => return Err(NAME),
             '(' | ')' | '<' | '>' | ';' | '&' | '|' | ' ' | '\t' | '\n' => self.operator(c),
-            _ => {
-                self.begin_word();
-                self.word.name &= is_name(c);
-                self.word.text.push(c);
-            }
+            _ => self.letter(c),
         }
         Ok(())
+    }
+
+    fn step(&mut self, c: char) -> Result<(), Refusal> {
+        match self.inner() {
+            None | Some(Open::Command(_)) => return self.bare(c),
+            Some(Open::Double) => return self.double(c),
+            Some(Open::Single) if c == '\'' => self.close(),
+            Some(Open::Comment) if c == '\n' => {
+                self.stack.pop();
+                return self.bare(c);
+            }
+            Some(Open::Single) => self.word.text.push(c),
+            Some(Open::Comment) => {}
+            Some(Open::Backquote) => match (std::mem::take(&mut self.before), c) {
+                (Before::Backslash, _) => {}
+                (_, '\\') => self.before = Before::Backslash,
+                (_, '`') => self.close(),
+                _ => {}
+            },
+            Some(Open::Parameter) => self.parameter(c),
+            Some(Open::Delimiter) => return self.delimiter(c),
+            Some(Open::Document) => self.document(c),
+        }
+        Ok(())
+    }
+
+    fn letter(&mut self, c: char) {
+        match c {
+            // `[[` and a lone `[` are commands.
+            '[' if self.word.text == "[" => self.word.subscripts = 0,
+            '[' => self.word.subscripts += 1,
+            ']' => self.word.subscripts = self.word.subscripts.saturating_sub(1),
+            _ => {}
+        }
+        self.begin_word();
+        self.word.name &= is_name(c);
+        self.word.text.push(c);
     }
 
     fn begin_word(&mut self) {
@@ -163,7 +214,16 @@ impl Shell {
     }
 
     fn operator(&mut self, c: char) {
+        let text = std::mem::take(&mut self.word.text);
+        let is_bracket = text == "[" || matches!(c, '\n' | ';');
+        self.word.text.clone_from(&text);
         self.end_word();
+        if is_bracket {
+            self.word.subscripts = 0;
+        }
+        if self.is_outside() && !matches!(c, ' ' | '\t') {
+            self.command.operator(c, self.last, &text);
+        }
         match c {
             '<' => self.before = Before::Less,
             '\n' if self.inner().is_none() && !self.documents.is_empty() => {
@@ -189,8 +249,11 @@ impl Shell {
 
     /// Leaves a substitution or quotes: the word around them goes on.
     fn close(&mut self) {
-        self.stack.pop();
-        self.word = Word { begun: true, ..Word::default() };
+        if let Some(Open::Command(_)) = self.stack.pop() {
+            self.word = self.around.pop().unwrap_or_default();
+        }
+        self.word.begun = true;
+        self.word.name = false;
     }
 
     /// Behind a dollar sign, bare or in double quotes.
@@ -198,7 +261,7 @@ impl Shell {
         match c {
             '(' => {
                 self.stack.push(Open::Command(1));
-                self.word = Word::default();
+                self.around.push(std::mem::take(&mut self.word));
             }
             '{' => self.stack.push(Open::Parameter),
             '[' => self.lose("it stands behind $["),
@@ -221,9 +284,15 @@ impl Shell {
             (_, '\\') => self.before = Before::Backslash,
             (_, '$') => self.before = Before::Dollar,
             (_, '`') => self.stack.push(Open::Backquote),
-            (_, '"') => self.close(),
+            (_, '"') => {
+                self.close();
+                return Ok(());
+            }
             (Before::Variable, c) if is_name(c) => self.before = Before::Variable,
             _ => {}
+        }
+        if self.is_outside() {
+            self.word.text.push(c);
         }
         Ok(())
     }
@@ -240,68 +309,21 @@ impl Shell {
         }
     }
 
-    fn delimiter(&mut self, c: char) -> Result<(), Refusal> {
-        let Some(document) = self.documents.last_mut() else { return Ok(()) };
-        if let Some(quote) = document.quote {
-            if c == quote {
-                document.quote = None;
-            } else {
-                document.delimiter.push(c);
+    /// Whether digits are digits here, though no other value can stand: in arithmetic, and in what the
+    /// shell reads twice.
+    fn takes_numbers(&self, text: &str, rest: &str) -> bool {
+        let is_apart = !is_name(self.last) && !matches!(self.last, '$' | '\\' | '{' | '#' | VALUE);
+        let is_apart =
+            is_apart && !rest.starts_with(|c| is_name(c) || matches!(c, '<' | '>' | '$'));
+        let is_apart = is_apart && !rest.starts_with([super::OPEN, '"', '\'', '`', '\\']);
+        let is_apart = is_apart && !(text.starts_with('-') && matches!(self.last, '-' | '+'));
+        let is_inside = match self.lost {
+            Some(why) => why == ARITHMETIC,
+            None => {
+                matches!(self.inner(), Some(Open::Command(_) | Open::Backquote | Open::Parameter))
             }
-            return Ok(());
-        }
-        match c {
-            '<' if !document.started => {
-                // `<<<`: the rest is an ordinary word.
-                self.documents.pop();
-                self.stack.pop();
-            }
-            '-' if !document.started => {
-                document.strip_tabs = true;
-                document.started = true;
-            }
-            ' ' | '\t' if document.delimiter.is_empty() && !document.quoted => {
-                document.started = true;
-            }
-            '"' | '\'' | '\\' => {
-                document.quote = Some(c).filter(|c| *c != '\\');
-                document.quoted = true;
-                document.started = true;
-            }
-            '$' | '`' => self.lose("it stands behind a here-document with an odd delimiter"),
-            ' ' | '\t' | '\n' | ';' | '&' | '|' | '<' | '>' | '(' | ')' => {
-                self.stack.pop();
-                return self.bare(c);
-            }
-            _ => {
-                document.started = true;
-                document.delimiter.push(c);
-            }
-        }
-        Ok(())
-    }
-
-    fn document(&mut self, c: char) {
-        let Some(document) = self.documents.first_mut() else {
-            self.stack.pop();
-            return;
         };
-        if c != '\n' {
-            document.line.push(c);
-            return;
-        }
-        let line = std::mem::take(&mut document.line);
-        if !document.quoted && line.ends_with('\\') {
-            self.lose("it stands behind a here-document with a joined line");
-            return;
-        }
-        let end = if document.strip_tabs { line.trim_start_matches('\t') } else { &line };
-        if end == document.delimiter {
-            self.documents.remove(0);
-            if self.documents.is_empty() {
-                self.stack.pop();
-            }
-        }
+        is_inside && is_apart && !rest.is_empty()
     }
 
     fn refusal(&self) -> Option<Refusal> {
@@ -345,44 +367,48 @@ impl Shell {
 
 impl Lexer for Shell {
     fn literal(&mut self, c: char) -> Result<(), Refusal> {
-        if self.lost.is_some() {
-            return Ok(());
-        }
-        match self.inner() {
-            None | Some(Open::Command(_)) => return self.bare(c),
-            Some(Open::Double) => return self.double(c),
-            Some(Open::Single) if c == '\'' => self.close(),
-            Some(Open::Comment) if c == '\n' => {
-                self.stack.pop();
-                return self.bare(c);
-            }
-            Some(Open::Single | Open::Comment) => {}
-            Some(Open::Backquote) => match (std::mem::take(&mut self.before), c) {
-                (Before::Backslash, _) => {}
-                (_, '\\') => self.before = Before::Backslash,
-                (_, '`') => self.close(),
-                _ => {}
-            },
-            Some(Open::Parameter) => self.parameter(c),
-            Some(Open::Delimiter) => return self.delimiter(c),
-            Some(Open::Document) => self.document(c),
-        }
-        Ok(())
+        let told = if self.lost.is_some() { Ok(()) } else { self.step(c) };
+        self.last = c;
+        told
     }
 
-    fn value(&mut self, text: &str, _: &str, out: &mut String) -> Result<(), Refusal> {
+    fn value(&mut self, text: &str, rest: &str, out: &mut String) -> Result<(), Refusal> {
         if self.inner() == Some(Open::Comment) && self.lost.is_none() && self.stack.len() == 1 {
             return in_comment(text, out);
+        }
+        if is_number(text) && self.takes_numbers(text, rest) {
+            out.push_str(text);
+            self.last = VALUE;
+            return Ok(());
         }
         if let Some(refusal) = self.refusal() {
             return Err(refusal);
         }
+        let need = if self.word.subscripts > 0 {
+            Need::Number
+        } else {
+            let quote = match self.inner() {
+                Some(Open::Double) => Some('"'),
+                Some(Open::Single) => Some('\''),
+                _ => None,
+            };
+            self.command.need(&self.word.text, text, &After::new(rest, quote))
+        };
+        need.check(text)?;
         self.before = Before::Nothing;
+        self.last = VALUE;
+        self.word.text.push(VALUE);
         match self.inner() {
             Some(Open::Double) => super::backslashed(text, &['"', '\\', '$', '`'], out),
             // A quote ends the quotes, comes in quotes of its own, and opens them again. No backslash:
             // crontabs hold such words too, and not all crons leave one alone.
             Some(_) => out.push_str(&text.replace('\'', r#"'"'"'"#)),
+            // Bash does not take quotes away everywhere it computes.
+            None if need == Need::Number => {
+                self.begin_word();
+                self.word.value = true;
+                out.push_str(text);
+            }
             None => {
                 self.begin_word();
                 self.word.value = true;

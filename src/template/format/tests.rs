@@ -127,6 +127,8 @@ fn shell() {
         4
     );
     assert_eq!(shell("echo a#@\n", "\n"), "echo a#'\n'\n");
+    assert_eq!(shell("x[@]=$((1 + @))\n", "5"), "x[5]=$((1 + 5))\n");
+    assert!(refused(Format::Shell, "x[@]=1\n", "y").contains("no whole number"));
     assert!(refused(Format::Shell, "# @\n", "a\nb").contains("a comment: it has a newline"));
     never(
         Format::Shell,
@@ -149,6 +151,8 @@ fn shell() {
             "\"$(case x in x) @ ;; esac)\"\n",
             "((x = 1 << 2)) @\n",
             "x=$[1 + @]\n",
+            "declare -@ x=9\n",
+            "eval @\n",
         ],
     );
     unfinished(Format::Shell, &["\"", "'", "`", "$(", "${x", "cat <<E\nF\n", "\"$(\"\")"]);

@@ -143,6 +143,22 @@ const PIECES: &[&str] = &[
     "p '",
     "\"$(p ",
     "\nEOF",
+    "[[ ",
+    " ]]",
+    " -gt ",
+    " && ",
+    "x[",
+    "]=",
+    "x=(",
+    "let ",
+    "eval ",
+    "declare -i ",
+    "local -n ",
+    "x=",
+    "read ",
+    "unset ",
+    "printf -v ",
+    "test -v ",
 ];
 /// The value with which the others are compared.
 const HARMLESS: &str = "qzq";
@@ -188,4 +204,142 @@ fn the_position_is_right_in_scripts_of_random_pieces() {
     assert!(tried > values.len() / 20, "only {tried} scripts took a value");
     assert!(wrong.is_empty(), "{} of {tried} differ\n{}", wrong.len(), wrong.join("\n"));
     assert!(!directory.path().join("evil").exists(), "a value was run");
+}
+
+/// Where bash computes what stands in quotes, or reads it a second time, and what would run something there.
+const COMPUTED: &[(&str, &str)] = &[
+    ("x[¤]=1\n", "a[$(>evil)]"),
+    ("x[1 + ¤]+=1\n", "a[$(>evil)]"),
+    ("x[\"¤\"]=1\n", "a[$(>evil)]"),
+    ("x=([¤]=1)\n", "a[$(>evil)]"),
+    ("echo $((1 + ¤))\n", "a[$(>evil)]"),
+    ("echo \"$((¤))\"\n", "a[$(>evil)]"),
+    ("((x = ¤))\n", "a[$(>evil)]"),
+    ("for ((x = ¤; x < 9; x++)); do :; done\n", "a[$(>evil)]"),
+    ("x=abc; echo ${x:¤}\n", "a[$(>evil)]"),
+    ("x=abc; echo \"${x:1:¤}\"\n", "a[$(>evil)]"),
+    ("x=(a); echo ${x[¤]}\n", "a[$(>evil)]"),
+    ("let ¤\n", "a[$(>evil)]"),
+    ("let \"x = ¤\"\n", "a[$(>evil)]"),
+    ("builtin let 2>&1 x=¤\n", "a[$(>evil)]"),
+    ("declare -i x=¤\n", "a[$(>evil)]"),
+    ("declare -i \"x=¤\"\n", "a[$(>evil)]"),
+    ("declare -xi x\nx=¤\n", "a[$(>evil)]"),
+    ("declare -i x\nx+=¤\n", "a[$(>evil)]"),
+    ("declare -i x\nfor x in ¤; do :; done\n", "a[$(>evil)]"),
+    ("declare -i x\nread x <<< ¤\n", "a[$(>evil)]"),
+    ("declare -ai x=(¤)\n", "a[$(>evil)]"),
+    ("f() { local -i x=¤; }; f\n", "a[$(>evil)]"),
+    ("typeset -n x=¤; : $x\n", "a[$(>evil)]"),
+    ("declare -a x=¤\n", "($(>evil))"),
+    ("declare -a x\ndeclare x=¤\n", "($(>evil))"),
+    ("declare ¤\n", "a[$(>evil)]=1"),
+    ("RANDOM=¤\n", "a[$(>evil)]"),
+    ("OPTIND=¤\n", "a[$(>evil)]"),
+    ("[[ ¤ -gt 1 ]]\n", "a[$(>evil)]"),
+    ("[[ \"¤\" -gt 1 ]]\n", "a[$(>evil)]"),
+    ("[[ 1 -eq ¤ ]]\n", "a[$(>evil)]"),
+    ("[[ -n x && 1 -lt \"¤\" ]]\n", "a[$(>evil)]"),
+    ("if [[ ! -v ¤ ]]; then :; fi\n", "a[$(>evil)]"),
+    ("test -v ¤\n", "a[$(>evil)]"),
+    ("[ -v \"¤\" ]\n", "a[$(>evil)]"),
+    ("read ¤ <<< x\n", "a[$(>evil)]"),
+    ("printf -v ¤ x\n", "a[$(>evil)]"),
+    ("printf ¤ x\n", "-va[$(>evil)]"),
+    ("declare -A x; unset ¤\n", "x[$(>evil)]"),
+    ("eval ¤\n", ">evil"),
+    ("eval echo \"a ¤\"\n", "$(>evil)"),
+    ("command eval \\\n'¤'\n", ">evil"),
+    ("if :; then eval &>/dev/null ¤; fi\n", ">evil"),
+    ("eval \"$(:; :)\" ¤\n", ">evil"),
+    ("trap ¤ EXIT\n", ">evil"),
+    ("trap \"echo ¤\" EXIT\n", "$(>evil)"),
+    ("bash -c ¤\n", ">evil"),
+    ("env bash -ec \"echo ¤\"\n", "$(>evil)"),
+    ("shopt -s expand_aliases\nalias x=¤\nx\n", ">evil"),
+    ("PS4=¤; set -x; :\n", "$(>evil)"),
+    ("cat <<E\n¤\nE\n", "$(>evil)"),
+];
+
+/// Where the same words mean nothing, or where there is a way to say it.
+const NOT_COMPUTED: &[&str] = &[
+    "[[ -n ¤ ]] && p ¤\n",
+    "if [[ ¤ == \"$HOME\" && 2 -gt 1 ]]; then p; fi\n",
+    "[ ¤ = x ] || p ¤\n",
+    "case ¤ in [a-z]*) p ¤ ;; esac\n",
+    "x=¤; p \"$x\"\n",
+    "f() { local x=¤ y=\"a ¤\"; p \"$x\" \"$y\"; }; f\n",
+    "export X=¤\n",
+    "x=(¤ \"¤\"); p \"${x[@]}\"\n",
+    "declare -a x=(¤); p \"${x[0]}\"\n",
+    "read -r x <<< ¤; p \"$x\"\n",
+    "printf '%s' ¤; p ¤\n",
+    "echo let eval ¤ >/dev/null; p ¤\n",
+    "bash -c 'printf %s \"$1\"' x ¤\n",
+    "declare -i n=5; p ¤ $((n + 1))\n",
+];
+
+/// Runs `script` with bash: whether it made the file `evil`, and what it said.
+fn evil(script: &str) -> (bool, String) {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("script"), script).unwrap();
+    let output =
+        process::command("bash").arg("script").current_dir(directory.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (directory.path().join("evil").exists(), said)
+}
+
+#[test]
+fn where_bash_computes_nothing_but_a_number_gets_through() {
+    if !can_run(&["bash"]) {
+        return;
+    }
+    let mut wrong = Vec::new();
+    for (template, value) in COMPUTED {
+        // As a quoted word it does run something: else this line would show nothing.
+        let before = template.split('¤').next().unwrap();
+        let is_bare = before.matches(['"', '\'']).count() % 2 == 0;
+        let is_read_twice = ["<<E", "$((", "((x", "${"].iter().any(|it| template.contains(it));
+        let quoted = format!("'{value}'");
+        let quoted = if is_bare && !is_read_twice { &quoted } else { *value };
+        if !evil(&template.replace('¤', quoted)).0 {
+            wrong.push(format!("harmless: {template:?} with {quoted}"));
+        }
+        if let Some(script) = with(template, value) {
+            wrong.push(format!("taken: {script:?}"));
+        }
+        // What is a name or a command to bash takes no number either.
+        let others = ["eval", "trap", "bash", "alias", "<<E", "-v", "unset"];
+        let is_number = !others.iter().any(|word| template.contains(word));
+        for number in ["0", "7", "-1"].into_iter().filter(|_| is_number) {
+            let ran = with(template, number).map(|script| evil(&script));
+            if !ran.as_ref().is_some_and(|(ran, said)| !ran && !said.contains("syntax error")) {
+                wrong.push(format!("{template:?} with {number}: {ran:?}"));
+            }
+        }
+        for odd in ["08", "1 ", "0x1", "1+1", "", "--1"] {
+            let computes = is_number && template.contains(['[', '+']);
+            if computes && with(template, odd).is_some() {
+                wrong.push(format!("{template:?} took {odd:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn where_bash_does_not_compute_any_text_gets_through() {
+    if !can_run(&["bash"]) {
+        return;
+    }
+    let mut wrong = Vec::new();
+    for template in NOT_COMPUTED {
+        for value in ["a[$(>evil)]", "$(>evil)", "($(>evil))", "'", "7"] {
+            let ran = with(template, value).map(|script| evil(&format!("p() {{ :; }}\n{script}")));
+            if ran != Some((false, String::new())) {
+                wrong.push(format!("{template:?} with {value}: {ran:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

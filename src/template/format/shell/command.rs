@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What the shell does with a word after it has taken its quotes away.
+//!
+//! Quotes keep a value one word; they do not keep bash from computing it. Where bash computes, a value
+//! such as `a[$(id)]` runs a program: subscripts, `let`, the numbers of `[[ ]]`, variables that are integers
+//! or references, names given to `read`, `unset`, `printf -v` and `declare`. `eval`, `trap` and `sh -c` read a
+//! word a second time. Source: bash(1), ARITHMETIC EVALUATION and Arrays; each case was tried with 5.2
+//! (`tests/it/formats/shell.rs`).
+//!
+//! Left to the template: a value that a variable carries to such a place.
+
+use std::collections::BTreeSet;
+
+use super::super::{Refusal, is_name};
+
+/// What a value must be at its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Any text will do.
+    Text,
+    /// A whole number.
+    Number,
+    /// A name.
+    Name,
+    /// Not a subscript.
+    NoSubscript,
+    /// Nothing is good enough.
+    Nothing,
+}
+
+/// The simple command so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Command {
+    /// Its words as far as they are literal; [`VALUE`] is a value of ours.
+    words: Vec<String>,
+    /// The words before an `&` that may turn out to be a part of `&>`.
+    before: Vec<String>,
+    /// The next word is where something is redirected to.
+    is_redirected: bool,
+    /// In `[[ ]]`: the words since the last `&&`, `||` or bracket.
+    test: Option<Vec<String>>,
+    /// In `NAME=( )`; `true`: of integers.
+    list: Option<bool>,
+    /// Variables that are integers or refer to others.
+    computed: BTreeSet<String>,
+    /// Variables that are arrays.
+    arrays: BTreeSet<String>,
+}
+
+/// Stands for a value in a word.
+pub(super) const VALUE: char = '\0';
+
+/// Words before the name of a command.
+const BEFORE: [&str; 18] = [
+    "if", "then", "else", "elif", "while", "until", "do", "!", "{", "time", "command", "builtin",
+    "exec", "env", "sudo", "nohup", "nice", "busybox",
+];
+const SHELLS: [&str; 10] =
+    ["sh", "bash", "dash", "ash", "ksh", "zsh", "su", "runuser", "script", "flock"];
+/// They read what they are given as commands.
+const READERS: [&str; 6] = ["eval", "trap", "alias", "compgen", "complete", "bind"];
+const DECLARE: [&str; 5] = ["declare", "typeset", "local", "export", "readonly"];
+/// Variables that bash computes by itself.
+const COMPUTED: [&str; 6] = ["RANDOM", "SRANDOM", "OPTIND", "SECONDS", "BASHPID", "LINENO"];
+/// Variables whose texts are commands, or expanded.
+const COMMANDS: [&str; 7] = ["PS0", "PS1", "PS2", "PS4", "PROMPT_COMMAND", "ENV", "BASH_ENV"];
+const NUMBERS: [&str; 8] = ["-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v", "-R"];
+
+impl Command {
+    /// The end of a word.
+    pub(super) fn word(&mut self, word: &str) {
+        self.is_redirected = false;
+        if let Some(test) = &mut self.test {
+            if word == "]]" {
+                self.test = None;
+            } else {
+                test.push(word.to_owned());
+            }
+        } else if word == "[[" && self.name().is_none() {
+            self.test = Some(Vec::new());
+        } else if self.list.is_none() {
+            self.words.push(word.to_owned());
+            self.learn(word);
+        }
+    }
+
+    /// An operator that begins another command, or a part of this one.
+    pub(super) fn operator(&mut self, c: char, before: char, word: &str) {
+        self.is_redirected = matches!(c, '<' | '>');
+        if self.list.is_some() {
+            self.list = self.list.filter(|_| c != ')');
+            return;
+        }
+        if let Some(test) = &mut self.test {
+            if matches!(c, '&' | '|' | '(' | ')') {
+                test.clear();
+            }
+            return;
+        }
+        match c {
+            '(' if word.ends_with('=') => self.list = Some(self.is_computed(word)),
+            '&' | '|' if matches!(before, '<' | '>') => {}
+            '&' => self.before = std::mem::take(&mut self.words),
+            '>' if before == '&' => self.words = std::mem::take(&mut self.before),
+            ';' | '|' | '\n' | '(' | ')' => self.words.clear(),
+            _ => {}
+        }
+    }
+
+    /// What a value must be that stands behind `word` in the word that is being read, with `after` behind it.
+    pub(super) fn need(&self, word: &str, value: &str, after: &After) -> Need {
+        if let Some(test) = &self.test {
+            let mut words = test.iter().chain(&after.words);
+            let computes = words.any(|word| NUMBERS.contains(&word.as_str()));
+            return if computes || !after.is_closed { Need::Number } else { Need::Text };
+        }
+        if let Some(computed) = self.list {
+            return if computed { Need::Number } else { Need::Text };
+        }
+        if self.is_computed(word) {
+            return Need::Number;
+        }
+        if assigned(word).is_some_and(|name| COMMANDS.contains(&name)) {
+            return Need::Nothing;
+        }
+        self.name().map_or(Need::Text, |name| self.argument(name, word, value))
+    }
+
+    fn argument(&self, name: &str, word: &str, value: &str) -> Need {
+        let last = self.words.last().map(String::as_str).unwrap_or_default();
+        let given = |what: &str| self.words.iter().any(|word| word == what);
+        let base = name.rsplit('/').next().unwrap_or_default();
+        let text_behind = last.starts_with('-') && last.ends_with('c');
+        match base {
+            _ if READERS.contains(&base) => Need::Nothing,
+            _ if text_behind && self.words.iter().any(|word| is_shell(word)) => Need::Nothing,
+            "let" => Need::Number,
+            "for" | "select" | "read" | "printf" | "getopts"
+                if self.words.iter().any(|word| self.computed.contains(word)) =>
+            {
+                Need::Number
+            }
+            _ if self.is_redirected => Need::Text,
+            _ if DECLARE.contains(&base) => match assigned(word) {
+                Some(name) if self.options().contains(['a', 'A']) || self.arrays.contains(name) => {
+                    Need::Number
+                }
+                Some(_) => Need::Text,
+                None if word.starts_with(['-', '+']) => Need::Nothing,
+                None => Need::Name,
+            },
+            "read" | "mapfile" | "readarray" | "getopts" | "unset" | "wait" => Need::NoSubscript,
+            "printf" if last == "-v" || word == "-v" => Need::NoSubscript,
+            "printf" if last == name && value.starts_with("-v") => Need::Nothing,
+            "[" | "test" if given("-v") || given("-R") => Need::NoSubscript,
+            "[" | "test" if matches!(value, "-v" | "-R") && matches!(last, "[" | "test" | "!") => {
+                Need::Nothing
+            }
+            _ => Need::Text,
+        }
+    }
+
+    /// Whether the shell computes what the variable of `word`, an assignment, is set to.
+    fn is_computed(&self, word: &str) -> bool {
+        assigned(word).is_some_and(|name| {
+            COMPUTED.contains(&name)
+                || self.computed.contains(name)
+                || (self.is_declaration() && self.options().contains(['i', 'n']))
+        })
+    }
+
+    fn is_declaration(&self) -> bool {
+        self.name().is_some_and(|name| DECLARE.contains(&name))
+    }
+
+    fn options(&self) -> String {
+        self.words.iter().filter(|word| word.starts_with('-')).cloned().collect()
+    }
+
+    /// Notes the variable that a declaration makes special.
+    fn learn(&mut self, word: &str) {
+        if !self.is_declaration() || word.starts_with(['-', '+']) {
+            return;
+        }
+        let name = assigned(word).unwrap_or(word).to_owned();
+        let options = self.options();
+        if options.contains(['i', 'n']) {
+            self.computed.insert(name.clone());
+        }
+        if options.contains(['a', 'A']) {
+            self.arrays.insert(name);
+        }
+    }
+
+    /// The word that says what is run.
+    fn name(&self) -> Option<&str> {
+        let mut words = self.words.iter().map(String::as_str);
+        let mut is_wrapped = false;
+        while let Some(word) = words.next() {
+            if word == "function" {
+                words.next();
+            } else if BEFORE.contains(&word) {
+                is_wrapped = true;
+            } else if assigned(word).is_none() && !(is_wrapped && word.starts_with('-')) {
+                return Some(word);
+            }
+        }
+        None
+    }
+}
+
+/// What comes behind a value on its line, up to `]]`, `&&` or `||`.
+#[derive(Debug, Default)]
+pub(super) struct After {
+    words: Vec<String>,
+    /// One of these came.
+    is_closed: bool,
+}
+
+impl After {
+    /// Reads `rest`, which begins inside `quote` when there is one; values in it are left out.
+    pub(super) fn new(rest: &str, mut quote: Option<char>) -> Self {
+        let mut after = Self::default();
+        let mut word = String::new();
+        let mut is_value = false;
+        for c in rest.chars() {
+            match (quote, c) {
+                (_, super::super::OPEN) => is_value = true,
+                (_, super::super::CLOSE) => is_value = false,
+                _ if is_value => {}
+                (Some(open), c) if open == c => quote = None,
+                (Some(_), _) => {}
+                (None, '"' | '\'') => quote = Some(c),
+                (None, '\n') => break,
+                (None, ' ' | '\t') => {
+                    let word = std::mem::take(&mut word);
+                    if matches!(word.as_str(), "]]" | "&&" | "||") {
+                        after.is_closed = true;
+                        return after;
+                    }
+                    after.words.push(word);
+                }
+                (None, c) => word.push(c),
+            }
+        }
+        // The last word of the line: `]]`, or `]];`.
+        after.is_closed = quote.is_none() && word.starts_with("]]");
+        after.words.push(word);
+        after
+    }
+}
+
+fn is_shell(word: &str) -> bool {
+    SHELLS.contains(&word.rsplit('/').next().unwrap_or_default())
+}
+
+/// The variable that `word` sets: `NAME=`, `NAME+=`, `NAME[...]=`.
+fn assigned(word: &str) -> Option<&str> {
+    let (left, _) = word.split_once('=')?;
+    let left = left.strip_suffix('+').unwrap_or(left);
+    let name = left.split('[').next().unwrap_or_default();
+    (!name.is_empty() && name.chars().all(is_name)).then_some(name)
+}
+
+/// A whole number as people write it: with a zero before it, it would be octal.
+pub(super) fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_octal = digits.len() > 1 && digits.starts_with('0');
+    (1..=18).contains(&digits.len())
+        && !is_octal
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+impl Need {
+    /// Refuses `text` where it is not what is needed.
+    pub(super) fn check(self, text: &str) -> Result<(), Refusal> {
+        let refused = |place, why| Err(Refusal { place, why });
+        match self {
+            Self::Text => Ok(()),
+            _ if is_number(text) => Ok(()),
+            Self::Number => refused(
+                "a place where bash computes",
+                "it is no whole number (without zeros before it), and anything else could run a program there",
+            ),
+            Self::Name if !text.is_empty() && text.chars().all(is_name) => Ok(()),
+            Self::Name => refused(
+                "the name of a variable",
+                "it is no name, and bash would compute what is in it",
+            ),
+            Self::NoSubscript if !text.contains('[') => Ok(()),
+            Self::NoSubscript => refused(
+                "the name of a variable",
+                "it has a subscript, which bash computes: it could run a program",
+            ),
+            Self::Nothing => refused(
+                "a text that the shell reads as a command",
+                "the shell would read it twice: set a variable before it and write \"$NAME\"",
+            ),
+        }
+    }
+}
