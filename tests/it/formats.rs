@@ -152,6 +152,13 @@ impl Sheet {
     /// For each of `values` the line `template`, with `¤` for the value and `№` for the line's number,
     /// as far as the format can hold it there; `before` comes before all.
     fn new(format: Format, before: &str, template: &str, values: &[String]) -> Self {
+        let sheet = Self::taken(format, before, template, values);
+        assert!(sheet.held.len() > LIST.len() / 5, "{template} took almost nothing");
+        sheet
+    }
+
+    /// The same, however few that are.
+    fn taken(format: Format, before: &str, template: &str, values: &[String]) -> Self {
         let mut text = before.to_owned();
         let mut held = Vec::new();
         for value in values {
@@ -162,9 +169,7 @@ impl Sheet {
             }
         }
         let text = weave(format, &text).unwrap();
-        let sheet = Self { format, text, held };
-        assert!(sheet.held.len() > LIST.len() / 5, "{template} took almost nothing");
-        sheet
+        Self { format, text, held }
     }
 
     /// Writes it into `directory` and says where.

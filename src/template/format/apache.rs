@@ -6,8 +6,12 @@
 //! `core.c`. A line that ends in a backslash goes on, a comment too. A word is bare or stands in one
 //! kind of quotes; a backslash counts before itself and before that quote. `${NAME}` is replaced
 //! before anything else, and nothing takes that meaning from it. A line cannot hold a newline.
+//!
+//! Some arguments are read once more, by rules of their own that know no such escape: expressions
+//! (`<If>`, `Require expr`), texts with `%{...}` (`ErrorDocument`) or `$1` (`RewriteRule`), and names of programs
+//! (`ErrorLog "|..."`). What would mean something there is refused. Source: the page of each directive.
 
-use super::{Lexer, Refusal, backslashed, in_comment, none, one_line};
+use super::{Lexer, Refusal, backslashed, in_comment, is_plain, none, one_line};
 
 /// The position in a file of directives.
 #[derive(Debug, Default)]
@@ -22,6 +26,12 @@ pub(super) struct Apache {
     braces: bool,
     /// A quote was not closed on its line.
     unclosed: bool,
+    /// The directive or section, in small letters, as far as it is literal.
+    name: String,
+    /// The arguments before this one.
+    arguments: Vec<String>,
+    /// The argument so far.
+    word: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +65,67 @@ impl Apache {
         }
         self.unclosed |= matches!(self.at, At::Quotes(_));
         self.at = At::Line;
+        self.name.clear();
+        self.arguments.clear();
+        self.word.clear();
+    }
+
+    /// Notes what the position has come to.
+    fn follow(&mut self, before: At, c: char) {
+        let is_opened = before == At::Between && matches!(self.at, At::Quotes(_));
+        let is_closed = matches!(before, At::Quotes(_)) && self.at == At::Word;
+        match (before, self.at) {
+            (_, At::Name) => self.name.push(c.to_ascii_lowercase()),
+            (At::Word | At::Quoted, At::Between) => {
+                self.arguments.push(std::mem::take(&mut self.word));
+            }
+            (_, At::Word | At::Quotes(_)) if !is_opened && !is_closed => self.word.push(c),
+            _ => {}
+        }
+    }
+
+    /// Refuses what would mean something in an argument that is read once more.
+    fn read_again(&self, text: &str) -> Result<(), Refusal> {
+        let refused = |place, why| Err(Refusal { place, why });
+        let whole = format!("{}{text}", self.word).to_ascii_lowercase();
+        let name = self.name.as_str();
+        let argument = |at: usize| self.arguments.get(at).map(|word| word.to_ascii_lowercase());
+        let is_expression = match name {
+            "<if" | "<elseif" | "rewritecond" | "setenvifexpr" | "sslrequire" => true,
+            "require" => {
+                let first = argument(0).filter(|word| word != "not").or_else(|| argument(1));
+                first.is_some_and(|word| word == "expr" || word.is_empty())
+            }
+            "header" | "requestheader" => whole.starts_with("expr="),
+            _ => false,
+        };
+        if is_expression && !text.chars().all(|c| is_plain(c) || c == '@') {
+            return refused(
+                "an expression of Apache",
+                "only letters, digits and _ . : / - @ mean nothing there",
+            );
+        }
+        if whole.starts_with("expr=") && !is_expression {
+            return refused(PLACE, "it begins an expression");
+        }
+        if ["|", "exec:", "prg:"].iter().any(|begin| whole.starts_with(begin)) {
+            return refused(PLACE, "Apache would take it for a program and run it");
+        }
+        let odd: &[char] = match name {
+            "rewriterule" => &['$', '%', '\\'],
+            "header" | "requestheader" | "customlog" | "logformat" | "errorlogformat" => &['%'],
+            _ => &[],
+        };
+        let percents = ["require", "errordocument", "redirect", "alias", "scriptalias", "authname"];
+        let makes = text.contains("%{")
+            || (self.word.ends_with('%') && text.starts_with('{'))
+            || text.ends_with('%')
+            || (name == "require" && text.contains('%'));
+        let makes = makes && percents.contains(&name);
+        if makes || text.contains(odd) {
+            return refused(PLACE, "it has what this directive replaces by something else: % or $");
+        }
+        Ok(())
     }
 
     fn move_over(&mut self, c: char, escaped: bool) -> Result<At, Refusal> {
@@ -99,7 +170,9 @@ impl Lexer for Apache {
             return Ok(());
         }
         let escaped = std::mem::take(&mut self.escaped);
+        let before = self.at;
         self.at = self.move_over(c, escaped)?;
+        self.follow(before, c);
         if c == '\n' {
             self.next_line();
         }
@@ -126,6 +199,7 @@ impl Lexer for Apache {
         if rest.is_empty() && text.ends_with('$') {
             return refused("it ends in a dollar sign at the end of a fragment");
         }
+        self.read_again(text)?;
         match self.at {
             At::Line | At::Name => {
                 return Err(Refusal {
@@ -139,6 +213,7 @@ impl Lexer for Apache {
             At::Comment => {}
         }
         self.dollar = false;
+        self.word.push_str(text);
         none(text, |c| c == '\n', PLACE, "it has a newline")
     }
 

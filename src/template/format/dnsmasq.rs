@@ -30,6 +30,8 @@ pub(super) struct Dnsmasq {
     slash: bool,
     /// The argument has begun.
     begun: bool,
+    /// The option.
+    name: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +44,9 @@ enum At {
 }
 
 const PLACE: &str = "a dnsmasq argument";
+/// Options in which `/` parts domains, `#` is any domain or begins a port, `*` is any name, `@` begins an
+/// interface, and nothing is all names without a dot; quotes take none but `#` away.
+const PARTED: [&str; 6] = ["server", "local", "address", "ipset", "nftset", "rebind-domain-ok"];
 /// dnsmasq's own limit is 1,024 with the newline.
 const LONGEST: usize = 1000;
 const LONG: Refusal =
@@ -62,10 +67,25 @@ impl Dnsmasq {
         }
     }
 
-    fn argument(&mut self, text: &str, out: &mut String) -> Result<(), Refusal> {
+    /// Refuses what would part the argument.
+    fn whole(&self, text: &str) -> Result<(), Refusal> {
+        let refused = |why| Err(Refusal { place: PLACE, why });
         if self.slash && text.contains('/') {
-            return Err(Refusal { place: PLACE, why: "it has a slash, which ends a name here" });
+            return refused("it has a slash, which ends a name here");
         }
+        if PARTED.contains(&self.name.trim()) {
+            if text.is_empty() {
+                return refused("it is empty, which means all names without a dot here");
+            }
+            if text.contains(['/', '#', '*', '@']) {
+                return refused("it has one of / # * @, which mean something in this option");
+            }
+        }
+        Ok(())
+    }
+
+    fn argument(&mut self, text: &str, out: &mut String) -> Result<(), Refusal> {
+        self.whole(text)?;
         if !text.is_empty() && text.chars().all(|c| is_plain(c) || c == '@') {
             out.push_str(text);
         } else if self.closed {
@@ -117,6 +137,9 @@ impl Lexer for Dnsmasq {
             At::Quotes | At::Comment => self.at,
             At::Name | At::Argument => self.outside(c),
         };
+        if self.at == At::Name {
+            self.name.push(c);
+        }
         self.closed = false;
         self.length += c.len_utf8();
         if self.value && self.length > LONGEST { Err(LONG) } else { Ok(()) }
@@ -138,12 +161,7 @@ impl Lexer for Dnsmasq {
                 if self.escaped {
                     return Err(Refusal { place: PLACE, why: "it stands behind a backslash" });
                 }
-                if self.slash && text.contains('/') {
-                    return Err(Refusal {
-                        place: PLACE,
-                        why: "it has a slash, which ends a name here",
-                    });
-                }
+                self.whole(text)?;
                 backslashed(text, &['"', '\\'], out);
             }
             At::Argument => {

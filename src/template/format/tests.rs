@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod web;
+
 /// `template` with each `@` replaced by `value`, as the format writes it.
 pub(super) fn one(format: Format, template: &str, value: &str) -> Result<String, Impossible> {
     let mut weaver = Weaver::new(format);
@@ -248,70 +250,6 @@ fn systemd() {
 }
 
 #[test]
-fn apache() {
-    let line = |template: &str, value: &str| written(Format::Apache, template, value);
-    assert_eq!(line("A \"@\"\n", "a\"b\\</VirtualHost>'"), "A \"a\\\"b\\\\</VirtualHost>'\"\n");
-    assert_eq!(line("A '@'\n", "a\"b'"), "A 'a\"b\\''\n");
-    assert_eq!(line("A @ b\n", "a b"), "A \"a b\" b\n");
-    assert_eq!(line("A @ b\n", ""), "A \"\" b\n");
-    assert_eq!(line("<Location @>\n</Location>\n", "/a b"), "<Location \"/a b\">\n</Location>\n");
-    assert_eq!(line("A \"${B}@\" ^/a@$\n", "x$"), "A \"${B}x$\" ^/ax$$\n");
-    assert_eq!(line("# a \\\nit's \"@\nA @\n", "'"), "# a \\\nit's \"'\nA \"'\"\n");
-    for (template, value) in [
-        ("A @b\n", "a b"),
-        ("A b@\n", "a b"),
-        ("A @b@\n", ""),
-        ("A \"@\"\n", "a${B}"),
-        ("A \"$@\"\n", "{B}"),
-        ("A \"@{B}\"\n", "$"),
-        ("A \"@\"\n", "a\nb"),
-        ("A \"@\"\n", "a\rb"),
-        ("A @>\n", "<b"),
-        ("# @\n", "a\\"),
-    ] {
-        let found = one(Format::Apache, template, value);
-        let fine = template == "A @b@\n" || template == "A @>\n";
-        assert_eq!(found.is_ok(), fine, "{template}: {value:?}: {found:?}");
-    }
-    never(Format::Apache, &["@ a\n", "<@ a>\n", "A \\@\n", "A \"\\@\"\n", "A \"${@}\"\n"]);
-    unfinished(Format::Apache, &["A \"b\nC d\n", "A 'b"]);
-}
-
-#[test]
-fn nginx() {
-    let line = |template: &str, value: &str| written(Format::Nginx, template, value);
-    assert_eq!(line("a \"@\";\n", "a\"b\\;}'"), "a \"a\\\"b\\\\;}'\";\n");
-    assert_eq!(line("a '@';\n", "a\"b'"), "a 'a\"b\\'';\n");
-    assert_eq!(line("a @ b @;\n", "x y"), "a \"x y\" b \"x y\";\n");
-    assert_eq!(line("a { b @; } # @\n\"@\" c;", "x"), "a { b x; } # x\n\"x\" c;");
-    assert_eq!(line("a $b/@ {}\n", "x"), "a $b/x {}\n");
-    for (template, value) in [
-        ("a @;\n", "x$y"),
-        ("a @;\n", "x\ny"),
-        ("a @b;\n", "x;y"),
-        ("a \"@\";\n", "x\ry"),
-        ("# @\n", "x\ny"),
-    ] {
-        assert!(one(Format::Nginx, template, value).is_err(), "{template}: {value:?}");
-    }
-    assert!(one(Format::Nginx, "a \"@\";\n", &"x".repeat(4001)).is_err());
-    never(
-        Format::Nginx,
-        &[
-            "@ a;\n",
-            "a; @ b;\n",
-            "a { @ b; }\n",
-            "a \"b\"@;\n",
-            "a $@;\n",
-            "a $b@;\n",
-            "a ${@};\n",
-            "a \\@;\n",
-        ],
-    );
-    unfinished(Format::Nginx, &["a \"b;\n", "a 'b"]);
-}
-
-#[test]
 fn dnsmasq() {
     let line = |template: &str, value: &str| written(Format::Dnsmasq, template, value);
     assert_eq!(line("a=@\n", "x,y"), "a=\"x,y\"\n");
@@ -325,10 +263,19 @@ fn dnsmasq() {
         ("a=@\"b\"\n", "x,y"),
         ("server=/@/1.2.3.4\n", "x/y"),
         ("server=/\"@\"/1.2.3.4\n", "x/y"),
+        ("server=@\n", "/x.de/1.2.3.4"),
+        ("server=@\n", "1.2.3.4#54"),
+        ("server=@\n", "1.2.3.4@eth0"),
+        ("server=/x.de/@\n", "y/1.2.3.4"),
+        ("address=/@/1.2.3.4\n", "#"),
+        ("address=/@/1.2.3.4\n", "*"),
+        ("local=/@/\n", ""),
+        ("local=/\"@\"/\n", ""),
         ("# @\n", "x\ny"),
     ] {
         assert!(one(Format::Dnsmasq, template, value).is_err(), "{template}: {value:?}");
     }
+    assert_eq!(line("rev-server=@,1.2.3.4\n", "10.0.0.0/8"), "rev-server=10.0.0.0/8,1.2.3.4\n");
     for template in ["# @\n", "a=@\n", "a=\"@\"\n", "a=@ b\n"] {
         assert!(one(Format::Dnsmasq, template, &"x".repeat(990)).is_ok());
         assert!(one(Format::Dnsmasq, template, &"x".repeat(1000)).is_err());

@@ -87,6 +87,15 @@ fn fetch(socket: &Path, path: &str) -> Option<String> {
     Some(body.to_owned())
 }
 
+/// What a configuration of nginx begins with that keeps to the directory `dir`.
+fn nginx_head(dir: &str) -> String {
+    format!(
+        "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log;\nevents {{ }}\n\
+         http {{ access_log off; client_body_temp_path {dir}/a; proxy_temp_path {dir}/b;\n\
+         fastcgi_temp_path {dir}/c; uwsgi_temp_path {dir}/d; scgi_temp_path {dir}/e;\n"
+    )
+}
+
 #[test]
 fn nginx_answers_with_every_value() {
     if !can_run(&["nginx"]) {
@@ -94,11 +103,7 @@ fn nginx_answers_with_every_value() {
     }
     let directory = tempfile::tempdir().unwrap();
     let dir = directory.path().display().to_string();
-    let head = format!(
-        "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log;\nevents {{ }}\n\
-         http {{ access_log off; client_body_temp_path {dir}/a; proxy_temp_path {dir}/b;\n\
-         fastcgi_temp_path {dir}/c; uwsgi_temp_path {dir}/d; scgi_temp_path {dir}/e;\n"
-    );
+    let head = nginx_head(&dir);
     for (name, line) in [
         ("bare", "location = /№ { return 200 ¤; } # ¤\n"),
         ("double", "location = /№ { return 200 \"x¤y\" ; }\n"),
@@ -123,4 +128,46 @@ fn nginx_answers_with_every_value() {
             if name == "bare" { value.to_owned() } else { format!("x{value}y") }
         });
     }
+}
+
+#[test]
+fn a_location_from_a_value_is_a_path_and_a_part_of_a_pattern_is_a_text() {
+    if !can_run(&["nginx"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().display().to_string();
+    let socket = directory.path().join("sock");
+    let server = format!("server {{ listen unix:{};\n", socket.display());
+    let answers = |locations: &str, paths: [&str; 3]| {
+        let file = directory.path().join("conf");
+        let text = format!(
+            "{}{server}{locations} location / {{ return 200 miss; }} }} }}\n",
+            nginx_head(&dir)
+        );
+        fs::write(&file, text).unwrap();
+        let mut command = process::command("nginx");
+        command.args(["-p", &dir, "-e", "stderr", "-c", file.to_str().unwrap()]);
+        let mut server = process::Daemon::spawn(&mut command, directory.path().join("log"));
+        server
+            .wait_for(Duration::from_secs(20), "nginx answers", |_| fetch(&socket, "/").is_some());
+        let found = paths.map(|path| fetch(&socket, path).unwrap());
+        drop(server);
+        fs::remove_file(&socket).unwrap_or_default();
+        found
+    };
+    // So it would be with the values as they are.
+    let paths = ["/other", "/a.b", "/aXb"];
+    assert_eq!(answers("location \"~.\" { return 200 hit; }", paths), ["hit"; 3]);
+    assert_eq!(answers("location ~ ^/a.b$ { return 200 hit; }", paths), ["miss", "hit", "hit"]);
+
+    let values =
+        ["~.", "~ .", "=/other", "^~/o", "*", "/a.b", "", "@x", "~*other"].map(str::to_owned);
+    let sheet = Sheet::taken(Format::Nginx, "", "location ¤ { return 200 hit; }\n", &values);
+    assert_eq!(sheet.held, ["/a.b"]);
+    assert_eq!(answers(&sheet.text, paths), ["miss", "hit", "miss"]);
+    let values = ["a.b", ".*", "a|other", "[a-z]*", "\\w+"].map(str::to_owned);
+    let sheet = Sheet::taken(Format::Nginx, "", "location ~ ^/¤$ { return 200 hit; }\n", &values);
+    assert_eq!(sheet.held, ["a.b"]);
+    assert_eq!(answers(&sheet.text, paths), ["miss", "hit", "miss"]);
 }
