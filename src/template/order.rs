@@ -308,6 +308,7 @@ impl Format {
             {
                 Self::Systemd
             }
+            "image" | "build" if path.contains("containers/systemd/") => Self::Systemd,
             _ if path == "etc/nftables.conf" => Self::Nftables,
             _ if is_below("etc/rc.d/init.d/")
                 || is_below("etc/init.d/")
@@ -352,6 +353,9 @@ mod tests {
             ("etc/sysconfig/x", Format::Sysconfig),
             ("/etc/httpd/conf/httpd.conf", Format::Apache),
             ("etc/systemd/system/a.service", Format::Systemd),
+            ("etc/containers/systemd/a.container", Format::Systemd),
+            ("etc/containers/systemd/a.build", Format::Systemd),
+            ("srv/a.build", Format::Plain),
             ("etc/dnsmasq.d/x", Format::Dnsmasq),
             ("etc/motd", Format::Plain),
             ("srv/x.json", Format::Json),

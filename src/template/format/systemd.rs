@@ -11,6 +11,10 @@
 //! * `Description=` is taken as it is, but for `%`;
 //! * the limits that can be a share take `%` for that;
 //! * all others are lists or single words to us: some are split and unquoted, some are not.
+//!
+//! Quadlet (`podman-systemd.unit(5)`, podman's `pkg/systemd/parser` and `quadlet.go`) has sections of its own. All
+//! that stands in them goes into an `ExecStart=` that it makes, where `%` and `$` count: in `Environment=`,
+//! `Label=`, `Annotation=`, `Exec=`, `PodmanArgs=` and `GlobalArgs=` as words, elsewhere as it is.
 
 use std::fmt::Write as _;
 
@@ -22,6 +26,8 @@ use super::{Lexer, Refusal, in_comment, is_control, is_name, is_noncharacter, no
 pub(super) struct Systemd {
     at: At,
     key: String,
+    /// The section, in which the position stays over its lines.
+    section: String,
     /// Nothing but white space stands on this line of the file.
     fresh: bool,
     /// Behind a backslash.
@@ -59,6 +65,8 @@ enum At {
 enum Kind {
     Exec,
     Environment,
+    /// Words that Quadlet puts into a command line.
+    Quadlet,
     Description,
     Share,
     Other,
@@ -76,6 +84,13 @@ const SHARES: [&str; 9] = [
     "TasksMax",
 ];
 
+/// Sections of Quadlet.
+const QUADLET: [&str; 7] = ["Container", "Pod", "Kube", "Volume", "Network", "Image", "Build"];
+/// Keys of Quadlet that are split into words with quotes and escapes.
+const WORDS: [&str; 6] = ["Annotation", "Environment", "Exec", "GlobalArgs", "Label", "PodmanArgs"];
+/// Keys of Quadlet in which `:` and `,` part what one word says.
+const PARTED: [&str; 5] = ["AddDevice", "Mount", "Secret", "Tmpfs", "Volume"];
+
 /// Lists of paths, that only look like command lines by their names.
 const PATHS: [&str; 2] = ["ExecPaths", "ExecSearchPath"];
 
@@ -83,7 +98,14 @@ const UNIT: &str = "a unit of systemd";
 const WORD: &str = "a word of a unit";
 
 impl Systemd {
+    fn is_quadlet(&self) -> bool {
+        QUADLET.contains(&self.section.trim())
+    }
+
     fn kind(&self) -> Kind {
+        if self.is_quadlet() {
+            return if WORDS.contains(&self.key.trim()) { Kind::Quadlet } else { Kind::Other };
+        }
         match self.key.trim() {
             "Environment" => Kind::Environment,
             "Description" => Kind::Description,
@@ -103,7 +125,8 @@ impl Systemd {
             }
         } else {
             let unclosed = self.unclosed || self.quote.is_some();
-            *self = Self { unclosed, ..Self::default() };
+            let section = std::mem::take(&mut self.section);
+            *self = Self { section, unclosed, ..Self::default() };
         }
         self.fresh = true;
     }
@@ -128,7 +151,9 @@ impl Systemd {
         match (self.quote, c) {
             (_, '\\') => self.escaped = true,
             (Some(quote), c) if c == quote => self.quote = None,
-            (None, '"' | '\'') if matches!(self.kind(), Kind::Exec | Kind::Environment) => {
+            (None, '"' | '\'')
+                if matches!(self.kind(), Kind::Exec | Kind::Environment | Kind::Quadlet) =>
+            {
                 self.quote = Some(c);
                 self.begun = true;
             }
@@ -178,8 +203,15 @@ impl Systemd {
         if text.is_empty() && self.quote.is_none() && !self.begun {
             out.push_str("\"\"");
         }
+        let is_quadlet = self.kind() == Kind::Quadlet;
         for c in text.chars() {
             match c {
+                // Quadlet joins a line that ends in any backslash with the next, and cuts all white space
+                // of Unicode off its ends.
+                '\\' if is_quadlet => hex(c, out),
+                c if is_quadlet && c.is_whitespace() && !c.is_ascii() => {
+                    let _ = write!(out, "\\u{:04x}", u32::from(c));
+                }
                 '\\' => out.push_str("\\\\"),
                 '\n' => out.push_str("\\n"),
                 '\t' => out.push_str("\\t"),
@@ -222,7 +254,29 @@ impl Systemd {
         Ok(())
     }
 
-    fn in_text(&mut self, text: &str, out: &mut String) -> Result<(), Refusal> {
+    /// What goes into a command line of Quadlet's.
+    fn in_quadlet(&mut self, text: &str, rest: &str, out: &mut String) -> Result<(), Refusal> {
+        const PLACE: &str = "a unit of Quadlet";
+        if self.kind() == Kind::Quadlet {
+            if self.in_variable() {
+                return Err(Refusal { place: PLACE, why: "it stands behind a dollar sign" });
+            }
+            let left_out = |c: char| c.is_ascii() && is_control(c) && c != '\n';
+            none(text, left_out, PLACE, "it has a control character")?;
+            self.words(text, true, out);
+            return Ok(());
+        }
+        none(text, |c| c == '$', PLACE, "it has a dollar sign, which would begin a variable")?;
+        let is_part = self.begun || !rest.starts_with('\n') && !rest.is_empty();
+        if is_part && PARTED.contains(&self.key.trim()) && text.contains([':', ',']) {
+            return Err(Refusal { place: PLACE, why: "it has a : or a , which ends a part here" });
+        }
+        self.plain(text, Kind::Other, out)?;
+        self.begun |= !text.is_empty();
+        Ok(())
+    }
+
+    fn in_text(&mut self, text: &str, rest: &str, out: &mut String) -> Result<(), Refusal> {
         if self.escaped || self.percent {
             return Err(Refusal {
                 place: UNIT,
@@ -230,13 +284,14 @@ impl Systemd {
             });
         }
         match self.kind() {
+            Kind::Quadlet | Kind::Other if self.is_quadlet() => self.in_quadlet(text, rest, out)?,
             Kind::Exec => self.command(text, out)?,
             Kind::Environment => {
                 let left_out = |c: char| c.is_ascii() && is_control(c) && c != '\n';
                 none(text, left_out, "a variable of a unit", "it has a control character")?;
                 self.words(text, false, out);
             }
-            kind @ (Kind::Description | Kind::Share | Kind::Other) => {
+            kind @ (Kind::Description | Kind::Share | Kind::Other | Kind::Quadlet) => {
                 self.plain(text, kind, out)?;
             }
         }
@@ -257,7 +312,10 @@ impl Lexer for Systemd {
             At::Line => match c {
                 ' ' | '\t' => {}
                 '#' | ';' => self.at = At::Comment,
-                '[' => self.at = At::Section,
+                '[' => {
+                    self.at = At::Section;
+                    self.section.clear();
+                }
                 _ => {
                     self.at = At::Key;
                     self.key.push(c);
@@ -270,16 +328,17 @@ impl Lexer for Systemd {
             At::Key => self.key.push(c),
             At::Text if fresh && matches!(c, '#' | ';') => self.at = At::Between,
             At::Text => self.text(c),
+            At::Section if c != ']' => self.section.push(c),
             At::Section | At::Comment | At::Between => {}
         }
         Ok(())
     }
 
-    fn value(&mut self, text: &str, _: &str, out: &mut String) -> Result<(), Refusal> {
+    fn value(&mut self, text: &str, rest: &str, out: &mut String) -> Result<(), Refusal> {
         none(text, is_noncharacter, UNIT, "it has a code that is no character of Unicode")?;
         match self.at {
             At::Comment | At::Between => in_comment(text, out),
-            At::Text => self.in_text(text, out),
+            At::Text => self.in_text(text, rest, out),
             At::Line | At::Section | At::Key => {
                 if text.is_empty() || !text.chars().all(|c| is_name(c) || c == '-') {
                     const PLACE: &str = "the name of a section or key";
@@ -288,7 +347,11 @@ impl Lexer for Systemd {
                         why: "a name has letters, digits, _ and -",
                     });
                 }
-                self.key.push_str(text);
+                if self.at == At::Section {
+                    self.section.push_str(text);
+                } else {
+                    self.key.push_str(text);
+                }
                 if self.at == At::Line {
                     self.at = At::Key;
                 }

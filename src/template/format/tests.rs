@@ -199,6 +199,45 @@ fn sysconfig() {
 }
 
 #[test]
+fn quadlet() {
+    let unit = |template: &str, value: &str| written(Format::Systemd, template, value);
+    assert_eq!(
+        unit("[Container]\nExec=:/bin/x @\nEnvironment=\"A=@\"\nLabel=a=@\n", "b $c%\"\n"),
+        "[Container]\nExec=:/bin/x b\\x20$$c%%\\x22\\n\nEnvironment=\"A=b $$c%%\\x22\\n\"\n\
+         Label=a=b\\x20$$c%%\\x22\\n\n"
+    );
+    assert_eq!(
+        unit("[Container]\nLabel=a=@\n", "b\u{a0}\\"),
+        "[Container]\nLabel=a=b\\u00a0\\x5c\n"
+    );
+    // The section of systemd's own in the same file is systemd's.
+    assert_eq!(
+        unit("[Container]\nImage=@\n[Service]\nEnvironment=A=@\n", "a%b"),
+        "[Container]\nImage=a%%b\n[Service]\nEnvironment=A=a%%b\n"
+    );
+    assert_eq!(unit("[Service]\nEnvironment=A=@\n", "$b"), "[Service]\nEnvironment=A=$b\n");
+    assert_eq!(
+        unit("[Pod]\nVolume=@\nVolume=/a/@\nPublishPort=80\n", "b"),
+        "[Pod]\nVolume=b\nVolume=/a/b\nPublishPort=80\n"
+    );
+    assert_eq!(unit("[Container]\nVolume=@\n", "/a:/b"), "[Container]\nVolume=/a:/b\n");
+    for (line, value) in [
+        ("Image=@", "a$b"),
+        ("Image=@", "a b"),
+        ("Volume=@:/data", "/a:/b"),
+        ("Volume=/a:@", "/b,Z"),
+        ("Mount=type=bind,source=@", "/a,ro"),
+        ("Secret=@,type=env", "a,b"),
+        ("Environment=@", "A=1\u{1}"),
+        ("Exec=$@", "a"),
+        ("HealthCmd=@", "a\nExec=b"),
+    ] {
+        let template = format!("[Container]\n{line}\n");
+        assert!(one(Format::Systemd, &template, value).is_err(), "{line}: {value}");
+    }
+}
+
+#[test]
 fn systemd() {
     let unit = |template: &str, value: &str| written(Format::Systemd, template, value);
     assert_eq!(
