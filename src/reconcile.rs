@@ -321,7 +321,7 @@ fn render<H>(
     resolution: &Resolution,
     web_server: bool,
 ) -> (Vec<RenderedFile>, Vec<template::Error>) {
-    let view = View::of(&resolution.desired);
+    let view = View::of(&resolution.desired).into_context();
     let mut files = Vec::new();
     let mut failed = Vec::new();
     for target in template::targets(&resolution.desired, web_server, cx.profile, &cx.root) {

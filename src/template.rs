@@ -29,7 +29,6 @@ pub mod view;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use serde_json::Value;
 use tera::Context;
 
 use crate::settings::{Profile, Root};
@@ -142,16 +141,16 @@ fn words(list: &[&str]) -> Vec<String> {
     list.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// Renders `target`.
+/// Renders `target` with what `view` holds.
 ///
 /// # Errors
 ///
 /// A fragment cannot be read, is no template, or asks for what is not there.
-pub fn render(target: &Target, roots: &Roots, view: &View) -> Result<RenderedFile, Error> {
+pub fn render(target: &Target, roots: &Roots, view: &Context) -> Result<RenderedFile, Error> {
     let found = roots
         .collect(target.template)
         .map_err(|source| Error::Fragments { target: target.path.clone(), source })?;
-    let content = expand::expand(&found.fragments, view.values(), &context(view), target.format)
+    let content = expand::expand(&found.fragments, view, target.format)
         .map_err(|source| Error::Expand { target: target.path.clone(), source })?;
     Ok(RenderedFile {
         kind: target.kind,
@@ -161,12 +160,6 @@ pub fn render(target: &Target, roots: &Roots, view: &View) -> Result<RenderedFil
         check: target.check.clone(),
         adjust: target.adjust.clone(),
     })
-}
-
-/// `view` as Tera takes it.
-pub fn context(view: &View) -> Context {
-    // An object always is one.
-    Context::from_value(Value::Object(view.values().clone())).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -187,7 +180,7 @@ mod tests {
         let root = Root::new("/");
         let facts = Facts::of_lan("10.77.0.0/24");
         let resolution = resolve(&snapshot, &Schema::new(None), &root, &facts, &Overrides::new());
-        let view = View::of(&resolution.desired);
+        let view = View::of(&resolution.desired).into_context();
         targets(&resolution.desired, true, Profile::Generic, &root)
             .iter()
             .find(|target| target.path().ends_with(path))

@@ -29,7 +29,7 @@ fn planned(records: &str, host: &FakeHost) -> Plan {
     let observed = host.state();
     let resolution = resolve(records, &observed.facts);
     assert!(resolution.rejected.is_empty(), "{:#?}", resolution.rejected);
-    let view = View::of(&resolution.desired);
+    let view = View::of(&resolution.desired).into_context();
     let root = Root::new("/");
     let files: Vec<_> = template::targets(&resolution.desired, true, Profile::Generic, &root)
         .iter()

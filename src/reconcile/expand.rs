@@ -36,7 +36,7 @@ use crate::state::Facts;
 use crate::template::declare::{Declared, OnEdit};
 use crate::template::order::{self, Prepared};
 use crate::template::view::{Holder, Sources, View, Words};
-use crate::template::{self, Order, Roots};
+use crate::template::{Order, Roots};
 
 /// What expansions work with.
 #[derive(Debug)]
@@ -202,18 +202,17 @@ fn render(
         event,
         home: (cx.root.at("").display().to_string(), profile_name(cx.profile)),
     };
-    let view = View::new(&sources, words);
-    let shared = template::context(&view);
+    let mut shared = View::new(&sources, words).into_context();
     let secrets = if words.ask_for_secrets() {
         secret::all(&sources.databases, &cx.schema)
     } else {
         Vec::new()
     };
-    let one = |prepared: &Result<Prepared, order::Error>| match prepared {
+    let mut one = |prepared: &Result<Prepared, order::Error>| match prepared {
         Ok(prepared) if !prepared.declared.delete => {
             needs(&prepared.declared, &sources.databases)?;
             let bytes = prepared
-                .render(&view, &shared)
+                .render(&mut shared)
                 .map_err(|error| with_holder(error, &sources.databases, &cx.schema))?;
             let secret = secrets.iter().find(|(_, value)| bytes.contains_str(value));
             let secret = secret.map(|(holder, _)| holder.clone());
@@ -221,7 +220,7 @@ fn render(
         }
         Ok(_) | Err(_) => Ok(None),
     };
-    prepared.iter().map(one).collect()
+    prepared.iter().map(&mut one).collect()
 }
 
 const fn profile_name(profile: Profile) -> &'static str {
@@ -281,6 +280,10 @@ fn needs(declared: &Declared, databases: &BTreeMap<DbName, Records>) -> Result<(
         };
         if !is_there && !declared.defaults.contains_key(place) {
             let (place, remedy) = match (record, property) {
+                (None, _) if records.is_none() => (
+                    format!("database {database} (record '{key}')"),
+                    format!("db {database} set {key} TYPE ..."),
+                ),
                 (Some(_), Some(property)) => (
                     format!("database {database}, record '{key}', property '{property}'"),
                     format!("db {database} setprop {key} {property} VALUE"),

@@ -10,7 +10,7 @@
 use std::error::Error as _;
 use std::panic::AssertUnwindSafe;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tera::{Context, Tera};
 
 use super::declare;
@@ -81,21 +81,16 @@ enum Piece<'a> {
     },
 }
 
-/// The outputs of `fragments` with the variables `values`, joined with nothing between.
+/// The outputs of `fragments` with the variables of `context`, joined with nothing between.
 ///
 /// # Errors
 ///
 /// A fragment is wrong; the first one is told.
-pub fn expand(
-    fragments: &[Fragment],
-    values: &Map<String, Value>,
-    context: &Context,
-    format: Format,
-) -> Result<Vec<u8>, Error> {
+pub fn expand(fragments: &[Fragment], context: &Context, format: Format) -> Result<Vec<u8>, Error> {
     let pieces: Vec<Piece<'_>> = fragments.iter().map(piece).collect::<Result<_, _>>()?;
     let rendered = if pieces.iter().any(|piece| matches!(piece, Piece::Tera { .. })) {
         bounded(fragments, &pieces)?;
-        on_a_stack_of_its_own(|| render(fragments, &pieces, values, context))?
+        on_a_stack_of_its_own(|| render(fragments, &pieces, context))?
     } else {
         String::new()
     };
@@ -237,7 +232,6 @@ const BROKE_DOWN: &str = "the template language broke down";
 fn render(
     fragments: &[Fragment],
     pieces: &[Piece<'_>],
-    values: &Map<String, Value>,
     context: &Context,
 ) -> Result<String, Error> {
     let mut tera = Tera::default();
@@ -245,7 +239,7 @@ fn render(
     tera.autoescape_on(vec![""]);
     tame(&mut tera);
     let wrong = |fragment: &Fragment, before: usize, error: &tera::Error| {
-        described(fragment, before, error, values)
+        described(fragment, before, error, context)
     };
     // Each by itself first: a block must not begin in one and end in another.
     for (fragment, piece) in fragments.iter().zip(pieces) {
@@ -328,17 +322,12 @@ fn range(args: &std::collections::HashMap<String, Value>) -> tera::Result<Value>
 }
 
 /// `before`: lines that Tera did not see.
-fn described(
-    fragment: &Fragment,
-    before: usize,
-    error: &tera::Error,
-    values: &Map<String, Value>,
-) -> Error {
+fn described(fragment: &Fragment, before: usize, error: &tera::Error, context: &Context) -> Error {
     let said = chain(error);
     let text = String::from_utf8_lossy(&fragment.content);
     let (mut why, mut line, mut remedy) = (said.clone(), None, None);
     if let Some(name) = between(&said, "Variable `", "`") {
-        (why, remedy) = missing(name, values);
+        (why, remedy) = missing(name, context);
         line = line_with(&text, name);
     } else if let Some(place) = between(&said, "--> ", "\n") {
         // Of a parse error: ` --> 3:5`, and what was expected on the last line.
@@ -356,30 +345,38 @@ fn described(
 }
 
 /// What is not there, in the words of the records, and what would bring it.
-fn missing(name: &str, values: &Map<String, Value>) -> (String, Option<String>) {
+fn missing(name: &str, context: &Context) -> (String, Option<String>) {
     let mut parts: Vec<&str> = name.split('.').collect();
     let mut database = "configuration";
-    let mut records = Some(values);
+    let mut records = None;
     if parts.len() > 1 && parts[0] == "configuration" {
         parts.remove(0);
-        records = values.get("configuration").and_then(Value::as_object);
-    } else if parts.len() > 2 && parts[0] == "databases" {
+        records = context.get("configuration");
+    } else if parts.len() > 1 && parts[0] == "databases" {
         database = parts[1];
-        records =
-            values.get("databases").and_then(|all| all.get(database)).and_then(Value::as_object);
+        records = context.get("databases").and_then(|all| all.get(database));
         parts.drain(..2);
+        if records.is_none() {
+            let why = format!("there is no database '{database}'");
+            let key = parts.first().unwrap_or(&"KEY");
+            return (why, Some(format!("db {database} set {key} ...")));
+        }
     }
     let default = format!("or give it a default: {{{{ {name} | default(value=\"...\") }}}}");
-    match (parts.as_slice(), records) {
-        ([key, property], Some(records)) if records.contains_key(*key) => (
+    let is_there = |key: &str| match records {
+        Some(records) => records.get(key).is_some(),
+        None => context.get(key).is_some(),
+    };
+    match parts.as_slice() {
+        [key, property] if is_there(key) => (
             format!("database {database}, record '{key}' has no property '{property}'"),
             Some(format!("db {database} setprop {key} {property} VALUE, {default}")),
         ),
-        ([key, ..], _) => (
+        [key, ..] => (
             format!("there is no variable '{name}': database {database} has no record '{key}'"),
             Some(format!("db {database} set {key} ..., {default}")),
         ),
-        ([], _) => (format!("there is no variable '{name}'"), None),
+        [] => (format!("there is no variable '{name}'"), None),
     }
 }
 

@@ -10,10 +10,10 @@ use serde_json::Value;
 use tera::Context;
 
 use super::declare::{self, Declared};
+use super::expand;
 use super::format::Format;
 use super::fragment::{self, Fragment, Roots};
-use super::view::{View, Words};
-use super::{context, expand};
+use super::view::{Overlay, Words};
 use crate::settings::{Profile, Root};
 
 /// Why a target cannot be rendered.
@@ -237,19 +237,17 @@ impl Prepared {
         }
     }
 
-    /// The content; `shared` is `view` as Tera takes it.
+    /// The content; `shared` holds the variables of all templates, and is after this what it was before.
     ///
     /// # Errors
     ///
     /// A fragment is wrong, or the whole is not what its format says.
-    pub fn render(&self, view: &View, shared: &Context) -> Result<Vec<u8>, Error> {
+    pub fn render(&self, shared: &mut Context) -> Result<Vec<u8>, Error> {
         let Declared { more, defaults, .. } = &self.declared;
-        let content = if more.is_empty() && defaults.is_empty() {
-            expand::expand(&self.fragments, view.values(), shared, self.format)?
-        } else {
-            let own = view.with(more).with_defaults(defaults);
-            expand::expand(&self.fragments, own.values(), &context(&own), self.format)?
-        };
+        let overlay = Overlay::lay(shared, more, defaults);
+        let expanded = expand::expand(&self.fragments, shared, self.format);
+        overlay.lift(shared);
+        let content = expanded?;
         let content = match self.declared.filter {
             Some(filter) => content
                 .split_inclusive(|b| *b == b'\n')

@@ -10,9 +10,7 @@ fn fragment(origin: &str, text: &str) -> Fragment {
 }
 
 fn all(fragments: &[Fragment], values: Value, format: Format) -> Result<String, Error> {
-    let Value::Object(values) = values else { panic!("{values}") };
-    let context = Context::from_value(Value::Object(values.clone())).unwrap();
-    let bytes = expand(fragments, &values, &context, format)?;
+    let bytes = expand(fragments, &Context::from_value(values).unwrap(), format)?;
     Ok(String::from_utf8(bytes).unwrap())
 }
 
@@ -42,6 +40,10 @@ fn what_is_missing_is_told_in_the_words_of_the_records() {
     assert_eq!(
         told("{{ nothing }}"),
         "fragment t/20, line 1: there is no variable 'nothing': database configuration has no record 'nothing'"
+    );
+    assert_eq!(
+        told("{{ databases.lost.k }}"),
+        "fragment t/20, line 1: there is no database 'lost'"
     );
     assert_eq!(
         told("{{ configuration.x.y }}"),
@@ -136,10 +138,10 @@ fn bytes_that_are_no_text_pass_where_nothing_is_to_be_done() {
     latin.content = b"# caf\xe9\n".to_vec();
     let context = Context::new();
     let fragments = [latin.clone(), fragment("t/20", "{{ 1 + 1 }}")];
-    let bytes = expand(&fragments, &Map::new(), &context, Format::Plain).unwrap();
+    let bytes = expand(&fragments, &context, Format::Plain).unwrap();
     assert_eq!(bytes, b"# caf\xe9\n2");
     latin.content.extend(b"{{ 1 }}");
-    let error = expand(&[latin], &Map::new(), &context, Format::Plain).unwrap_err();
+    let error = expand(&[latin], &context, Format::Plain).unwrap_err();
     assert!(error.to_string().contains("not UTF-8"), "{error}");
 }
 
