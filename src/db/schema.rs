@@ -140,9 +140,23 @@ impl Schema {
 /// Whether people keep passwords under such a name.
 pub fn sounds_secret(name: &BStr) -> bool {
     let name = name.to_ascii_lowercase();
-    let parts = ["pass", "pwd", "secret", "token", "credential"];
-    let ends = ["key", "pw", "pin"];
-    let words = [&b"auth"[..], b"authorization", b"environment"];
+    let parts = [
+        "pass",
+        "pwd",
+        "secret",
+        "token",
+        "credential",
+        "psk",
+        "preshared",
+        "privkey",
+        "bearer",
+        "apikey",
+        "private_key",
+        "private-key",
+    ];
+    let ends = ["key", "pw", "pin", "otp", "cred", "creds"];
+    let words =
+        [&b"auth"[..], b"authorization", b"environment", b"community", b"cookie", b"salt", b"seed"];
     parts.iter().any(|part| name.contains_str(part))
         || ends.iter().any(|end| name.ends_with(end.as_bytes()))
         || name.starts_with(b"env_")

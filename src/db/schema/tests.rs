@@ -419,3 +419,36 @@ fn fs_write(path: &std::path::Path, text: &str) {
     use std::io::Write as _;
     std::fs::File::create(path).unwrap().write_all(text.as_bytes()).unwrap();
 }
+
+#[test]
+fn a_secret_is_told_by_its_name() {
+    let of = |name: &str| sounds_secret(BStr::new(name));
+    for name in [
+        "PSK",
+        "Psk",
+        "WpaPsk",
+        "PresharedKey",
+        "preshared",
+        "Token",
+        "ApiToken",
+        "APIKey",
+        "PrivateKey",
+        "privkey_file",
+        "Passphrase",
+        "Password",
+        "RootPw",
+        "ClientSecret",
+        "Bearer",
+        "Otp",
+        "DbCreds",
+        "Community",
+        "Cookie",
+        "auth",
+        "ENV_X",
+    ] {
+        assert!(of(name), "{name}");
+    }
+    for name in ["Port", "Author", "status", "Keyboard", "Compass_", "Path", "SmtpAuthPort"] {
+        assert_eq!(of(name), name == "Compass_", "{name}");
+    }
+}
