@@ -152,7 +152,6 @@ impl Roots {
         if found.has_directory
             && !is_begun
             && let Some(begin) = self.begin.as_deref().filter(|begin| begin.is_file())
-            && !found.files.is_empty()
         {
             found.files.insert(BEGIN.into(), read(begin, Dialect::Esmith)?);
         }
@@ -314,5 +313,24 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "a test's own file")]
         fs::write(custom.path().join("etc/t"), "whole").unwrap();
         assert_eq!(texts(&[packaged.path(), custom.path()]), ["whole"]);
+    }
+
+    #[test]
+    fn an_empty_directory_takes_the_place_of_a_plain_file() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let file = root.path().join("etc/e-smith").join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+            fs::write(file, text).unwrap();
+        };
+        put("templates/etc/t", "whole");
+        fs::create_dir_all(root.path().join("etc/e-smith/templates-custom/etc/t")).unwrap();
+        let roots = Roots::of(Profile::Sme, &Root::new(root.path()));
+        assert!(matches!(roots.collect("etc/t"), Err(Error::Empty { .. })));
+        put("templates-default/template-begin", "# begin\n");
+        let found = roots.collect("etc/t").unwrap().fragments;
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].content, b"# begin\n");
     }
 }

@@ -3,7 +3,7 @@
 //! Fragments in e-smith's own directories, as far as they hold no Perl.
 //!
 //! `Text::Template` copies what is outside of `{ }` and runs what is inside; `\{` and `\}` are braces
-//! (`esmith.md` §4). A Tera tag begins with two signs, so Perl shows as a brace by itself. Printing it as
+//! (`esmith.md` §4). Before a brace two backslashes are one. A Tera tag begins with two signs, so Perl shows as a brace by itself. Printing it as
 //! text would put program code into a configuration file.
 
 use std::borrow::Cow;
@@ -41,6 +41,12 @@ pub(super) fn read(text: &str) -> Result<Read<'_>, usize> {
         {
             plain.push_str(brace);
             tagged.push_str(tag);
+            at = from + 2;
+        } else if rest.starts_with("\\\\") && rest.trim_start_matches('\\').starts_with(['{', '}'])
+        {
+            // Of backslashes before a brace two are one.
+            plain.push('\\');
+            tagged.push('\\');
             at = from + 2;
         } else if rest.starts_with('\\') {
             plain.push('\\');
@@ -81,6 +87,10 @@ mod tests {
         assert_eq!(read(text), Ok(Read::Tera(text.into())));
         assert_eq!(read("x { y"), Err(2));
         assert_eq!(read("x } y"), Err(2));
-        assert_eq!(read("a\\b"), Ok(Read::Plain("a\\b".into())));
+        assert_eq!(read("a\\b\\\\c"), Ok(Read::Plain("a\\b\\\\c".into())));
+        assert_eq!(read(r"a\\\{b"), Ok(Read::Plain(r"a\{b".into())));
+        assert_eq!(read(r"a\\\\\}"), Ok(Read::Plain(r"a\\}".into())));
+        assert_eq!(read(r"a\\{b"), Err(3));
+        assert_eq!(read(r"\\{{ b }}"), Ok(Read::Tera(r"\{{ b }}".into())));
     }
 }
