@@ -23,6 +23,7 @@ pub mod fragment;
 mod limits;
 pub mod order;
 pub mod output;
+mod overlay;
 mod perl;
 pub mod view;
 

@@ -114,11 +114,29 @@ fn once(root: &Path, test: &Test) -> Exit {
             }
         }
     }
-    print(&format!("{} cases, {failed} failed\n", cases.len()));
+    let noun = if cases.len() == 1 { "case" } else { "cases" };
+    print(&format!("{} {noun}, {failed} failed\n", cases.len()));
     if failed == 0 { Exit::Done } else { Exit::Failed }
 }
 
-/// `dir` itself, or the folders in it, as far as they are cases.
+/// What a case may have in it.
+const PARTS: [&str; 6] =
+    ["records", "expected", "fails", "event", "templates", "templates.metadata"];
+
+/// Refuses what is no part of a case: a name that is wrong by a letter would test nothing.
+fn known(case: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(case)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if !PARTS.contains(&&*name) && !name.starts_with('.') && !name.starts_with("README") {
+            let why = format!("'{name}' is no part of a case; right would be {}", PARTS.join(", "));
+            return Err(io::Error::other(why));
+        }
+    }
+    Ok(())
+}
+
+/// `dir` itself, or the folders in it; each has to be a case.
 fn cases(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let is_case = |path: &Path| path.join("expected").is_dir() || path.join("fails").is_dir();
     if is_case(dir) {
@@ -126,8 +144,15 @@ fn cases(dir: &Path) -> io::Result<Vec<PathBuf>> {
     }
     let entries = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
     let mut found: Vec<_> =
-        entries.iter().map(fs::DirEntry::path).filter(|path| is_case(path)).collect();
+        entries.iter().map(fs::DirEntry::path).filter(|path| path.is_dir()).collect();
     found.sort();
+    if found.iter().any(|path| is_case(path))
+        && let Some(other) = found.iter().find(|path| !is_case(path))
+    {
+        let name = other.display();
+        return Err(io::Error::other(format!("{name} is no case: it has no expected/ or fails/")));
+    }
+    found.retain(|path| is_case(path));
     Ok(found)
 }
 
@@ -164,6 +189,7 @@ fn targets(directory: &Path) -> io::Result<BTreeSet<String>> {
 
 /// What is wrong in `case`; empty: nothing.
 fn one(root: &Path, test: &Test, case: &Path) -> io::Result<String> {
+    known(case)?;
     let (expected, fails) = (targets(&case.join("expected"))?, targets(&case.join("fails"))?);
     let event = match fs::read_to_string(case.join("event")) {
         Ok(line) => {
@@ -244,6 +270,9 @@ fn difference(case: &Path, path: &str, expanded: &Expanded, update: bool) -> io:
 /// Why `expanded` did not fail as it had to.
 fn refusal(case: &Path, path: &str, expanded: &Expanded) -> io::Result<String> {
     let words = fs::read_to_string(case.join("fails").join(path.trim_start_matches('/')))?;
+    if words.trim().is_empty() {
+        return Ok(format!("  fails{path} is empty: it has to hold words of the error\n"));
+    }
     Ok(match &expanded.result {
         Ok(_) => format!("  {path} was expanded, and should have failed: {words}"),
         Err(error) => {

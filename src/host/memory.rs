@@ -40,6 +40,14 @@ impl Memory {
         Self(directory)
     }
 
+    /// Where a copy of `path` is kept that must not stand beside it.
+    pub fn saved(&self, path: &Path) -> PathBuf {
+        // `var/lib/wharf` below the root of everything.
+        let root = self.0.ancestors().nth(3).unwrap_or_else(|| Path::new("/"));
+        let inside = path.strip_prefix(root).unwrap_or(path);
+        self.0.join("saved").join(inside.strip_prefix("/").unwrap_or(inside))
+    }
+
     fn spec_file(&self, name: &ContainerName) -> PathBuf {
         self.0.join("applied").join(format!("{name}.json"))
     }

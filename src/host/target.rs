@@ -11,7 +11,9 @@ use std::ffi::OsString;
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown};
+use std::os::unix::fs::{
+    DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -132,7 +134,11 @@ pub async fn check(
     let failed = |source| Error::File { path: stage.to_owned(), source };
     fs::create_dir_all(stage).map_err(failed)?;
     fs::set_permissions(stage, Permissions::from_mode(0o700)).map_err(failed)?;
-    let directory = tempfile::tempdir_in(stage).map_err(failed)?;
+    // Whose it is shows by the name, so that a later one can take away what a kill left.
+    let directory = tempfile::Builder::new()
+        .prefix(&format!("{}.", std::process::id()))
+        .tempdir_in(stage)
+        .map_err(failed)?;
     let copy = directory.path().join(path.file_name().unwrap_or_default());
     file::replace(&copy, content, 0o600).map_err(failed)?;
     let place = copy.to_string_lossy();
@@ -151,6 +157,35 @@ pub fn clear(checks: &Checks) {
     fs::remove_dir_all(&checks.stage).unwrap_or_default();
 }
 
+/// Takes away the copies of processes that are gone; others may be at work.
+pub fn clear_left(checks: &Checks) {
+    let Ok(entries) = fs::read_dir(&checks.stage) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.split('.').next());
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            fs::remove_dir_all(entry.path()).unwrap_or_default();
+        }
+    }
+}
+
+/// Refuses a target that cannot be written because its directory is not there.
+///
+/// # Errors
+///
+/// There is no such directory.
+pub fn has_place(path: &Path) -> Result<(), Error> {
+    let missing = |path: &Path| {
+        let source = io::Error::new(io::ErrorKind::NotFound, "there is no such directory");
+        Error::File { path: path.to_owned(), source }
+    };
+    match path.parent() {
+        Some(directory) if directory.is_dir() => Ok(()),
+        Some(directory) => Err(missing(directory)),
+        None => Err(missing(path)),
+    }
+}
+
 /// Why a changed target stays.
 const STAYS: &str = "somebody changed it since it was written, and its template says that it stays then (--force to put it aside)";
 
@@ -164,10 +199,7 @@ pub async fn write(new: &NewTarget, memory: &Memory, checks: &Checks) -> Result<
     let path = &new.path;
     let failed = |source| Error::File { path: path.clone(), source };
     let directory = path.parent().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
-    if !directory.is_dir() {
-        let source = io::Error::new(io::ErrorKind::NotFound, "there is no such directory");
-        return Err(Error::File { path: directory.to_owned(), source });
-    }
+    has_place(path)?;
     let old = content(path)?;
     let found = fs::symlink_metadata(path).ok();
     let mut written = Written::default();
@@ -202,7 +234,7 @@ pub async fn write(new: &NewTarget, memory: &Memory, checks: &Checks) -> Result<
                 return Err(failed(io::Error::other(STAYS)));
             }
             Edited::KeptAside if is_edited => {
-                written.aside = Some(put_aside(path, old).map_err(failed)?);
+                written.aside = Some(put_aside(path, old, memory).map_err(failed)?);
             }
             Edited::Refused | Edited::KeptAside | Edited::Overwritten => {}
         }
@@ -237,7 +269,7 @@ pub fn delete(
     {
         match edited {
             Edited::Refused => return Err(failed(io::Error::other(STAYS))),
-            Edited::KeptAside => aside = Some(put_aside(path, &old).map_err(failed)?),
+            Edited::KeptAside => aside = Some(put_aside(path, &old, memory).map_err(failed)?),
             Edited::Overwritten => {}
         }
     }
@@ -322,12 +354,48 @@ fn passing(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Keeps `old` beside `path`, under a name where nothing else was kept; gives that.
+/// Directories in which a file of any name is read, or one that ends in `.wharf-save`: cron's (cronie reads all
+/// but a few endings), logrotate's (`tabooext` does not know ours), dnsmasq's (`conf-dir` reads all), `NetworkManager`'s,
+/// the interfaces of `ifcfg-*`, nginx's `sites-enabled/*`. Others read names with an end of their own
+/// (`*.conf`), or none with a dot in it (sudo, `run-parts` of Debian); sudoers.d is here because a later sudo need not.
+const READ_WHOLE: [&str; 16] = [
+    "cron.d",
+    "cron.daily",
+    "cron.hourly",
+    "cron.monthly",
+    "cron.weekly",
+    "dispatcher.d",
+    "dnsmasq.d",
+    "incron.d",
+    "init.d",
+    "logrotate.d",
+    "network-scripts",
+    "sites-enabled",
+    "sudoers.d",
+    "sysconfig/network",
+    "system-connections",
+    "xinetd.d",
+];
+
+/// Where what somebody made of `path` is kept: beside it, unless it would be read there.
+fn kept_as(path: &Path, memory: &Memory) -> PathBuf {
+    let is_read = path.parent().is_some_and(|it| READ_WHOLE.iter().any(|end| it.ends_with(end)));
+    if is_read { memory.saved(path) } else { path.to_owned() }
+}
+
+/// Keeps `old` beside `path`, under a name where nothing else was kept; gives that. Where a consumer reads every
+/// name, it is kept below Wharf's own directory.
 ///
 /// For root alone: an owner could have given his file bits that a copy of root's must not have.
-fn put_aside(path: &Path, old: &[u8]) -> io::Result<PathBuf> {
+fn put_aside(path: &Path, old: &[u8], memory: &Memory) -> io::Result<PathBuf> {
+    let place = kept_as(path, memory);
+    if place != path
+        && let Some(directory) = place.parent()
+    {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
     for number in 0_u32.. {
-        let mut name = path.as_os_str().to_owned();
+        let mut name = place.as_os_str().to_owned();
         name.push(".wharf-save");
         if number > 0 {
             name.push(format!(".{number}"));

@@ -35,7 +35,7 @@ use crate::settings::{Profile, Root};
 use crate::state::Facts;
 use crate::template::declare::{Declared, OnEdit};
 use crate::template::order::{self, Prepared};
-use crate::template::view::{Holder, Sources, View, Words};
+use crate::template::view::{Holder, Sources, View, Words, hidden};
 use crate::template::{Order, Roots};
 
 /// What expansions work with.
@@ -184,6 +184,12 @@ fn render(
             return prepared.iter().map(|_| Err(Error::All(Arc::clone(&error)))).collect();
         }
     };
+    for name in hidden(&databases, words) {
+        tracing::warn!(
+            "record '{name}' of configuration is hidden in templates by the variable of that name; \
+             configuration.{name} is the record"
+        );
+    }
     let resolution = if words.ask_for_desired() {
         match resolve(cx, &databases) {
             Ok(resolution) => Some(resolution),
@@ -313,6 +319,7 @@ impl Writer {
         let checks = checks(cx, "stage");
         // What a kill has left; nobody else is at work.
         target::clear(&checks);
+        target::clear_left(&self::checks(cx, LOOKS));
         let ledger = event.map(|event| Ledger::of(cx, event));
         Ok(Self { memory: Memory::new(cx.root.at("/var/lib/wharf")), checks, lock, ledger })
     }
@@ -332,6 +339,9 @@ impl Writer {
     }
 }
 
+/// Where `--check` has its copies.
+const LOOKS: &str = "checks";
+
 fn checks(cx: &Expansion, name: &str) -> Checks {
     Checks { stage: cx.root.at("/run/wharf").join(name), limit: cx.check_limit }
 }
@@ -350,17 +360,38 @@ async fn one(
             put(&target, &declared, content, how, writer, &mut notes).await
         }
         (Act::Write { .. } | Act::Look, _) => look(&target, content.map(|it| it.bytes)),
-        (Act::Check, _) => match (&declared.check, &content) {
-            (Some(program), Some(text)) => {
-                match target::check(program, &target, &text.bytes, &checks(cx, "checks")).await {
-                    Ok(()) => look(&target, content.map(|it| it.bytes)),
-                    Err(error) => Err(error.into()),
-                }
+        (Act::Check, _) => {
+            if declared.check.is_none() && !declared.delete {
+                notes.push(format!(
+                    "no program checks {}: its template names none (check: PROGRAM {{file}})",
+                    target.display()
+                ));
             }
-            (None, _) | (_, None) => look(&target, content.map(|it| it.bytes)),
-        },
+            let bytes = content.map(|it| it.bytes);
+            match would_do(cx, &target, &declared, bytes.as_deref()).await {
+                Ok(()) => look(&target, bytes),
+                Err(error) => Err(error),
+            }
+        }
     };
     Expanded { target, result, notes }
+}
+
+/// Whether `content` could be written to `target`, and its reader takes it.
+async fn would_do(
+    cx: &Expansion,
+    target: &Path,
+    declared: &Declared,
+    content: Option<&[u8]>,
+) -> Result<(), Error> {
+    let Some(content) = content else { return Ok(()) };
+    target::has_place(target)?;
+    if let Some(program) = &declared.check {
+        let checks = checks(cx, LOOKS);
+        target::clear_left(&checks);
+        target::check(program, target, content, &checks).await?;
+    }
+    Ok(())
 }
 
 fn look(target: &Path, content: Option<Vec<u8>>) -> Result<Done, Error> {

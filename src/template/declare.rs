@@ -161,12 +161,16 @@ impl Declared {
         warnings: &mut Vec<String>,
     ) -> Result<(), Error> {
         let wrong = |why: String| Error { origin: origin.to_owned(), line, why };
-        let raw = raw.trim().trim_end_matches(';').trim_end();
+        let raw = uncommented(raw).trim().trim_end_matches(';').trim_end();
         let value = || plain(raw).map(str::to_owned).ok_or_else(|| wrong(perl(name, raw)));
         match name {
             "TEMPLATE_PATH" => self.template_path = Some(value()?),
             "OUTPUT_FILENAME" => self.output_filename = Some(value()?),
-            "OUTPUT_PREFIX" => self.output_prefix = Some(value()?),
+            // Nothing is put before it.
+            "OUTPUT_PREFIX" => {
+                let prefix = value()?;
+                self.output_prefix = (!prefix.trim_matches('/').is_empty()).then_some(prefix);
+            }
             "TEMPLATE_EXPAND_QUEUE" => {
                 let list = list(raw).ok_or_else(|| wrong(perl(name, raw)))?;
                 self.queue = Some(list.into_iter().map(PathBuf::from).collect());
@@ -326,13 +330,45 @@ fn plain(raw: &str) -> Option<&str> {
     (!is_code).then_some(raw)
 }
 
+/// Where the first of `wanted` stands outside of quotes.
+fn outside(text: &str, wanted: impl Fn(&str) -> bool) -> Option<usize> {
+    let mut quote = None;
+    for (at, c) in text.char_indices() {
+        match quote {
+            Some(open) if open == c => quote = None,
+            None if wanted(&text[at..]) => return Some(at),
+            None if matches!(c, '"' | '\'') => quote = Some(c),
+            Some(_) | None => {}
+        }
+    }
+    None
+}
+
+/// `raw` without a comment of Perl's at its end.
+fn uncommented(raw: &str) -> &str {
+    let begins = |rest: &str| rest.starts_with(" #") || rest.starts_with("\t#");
+    outside(raw, begins).map_or(raw, |at| &raw[..at])
+}
+
+/// What commas part, outside of quotes.
+fn items(text: &str) -> Vec<&str> {
+    let mut items = Vec::new();
+    let mut rest = text;
+    while let Some(at) = outside(rest, |rest| rest.starts_with(',')) {
+        items.push(rest[..at].trim());
+        rest = &rest[at + 1..];
+    }
+    items.push(rest.trim());
+    items
+}
+
 /// `[ "/a", "/b" ]`, `/a:/b` or `/a`.
 fn list(raw: &str) -> Option<Vec<String>> {
     match raw.strip_prefix('[') {
         Some(inner) => inner
-            .strip_suffix(']')?
-            .split(',')
-            .map(str::trim)
+            .strip_suffix(']')
+            .map(items)?
+            .into_iter()
             .filter(|item| !item.is_empty())
             .map(|item| plain(item).map(str::to_owned))
             .collect(),
@@ -347,7 +383,7 @@ fn table(raw: &str) -> Option<BTreeMap<String, String>> {
         let (name, value) = item.split_once("=>")?;
         Some((plain(name.trim())?.to_owned(), plain(value.trim())?.to_owned()))
     };
-    inner.split(',').map(str::trim).filter(|item| !item.is_empty()).map(pair).collect()
+    items(inner).into_iter().filter(|item| !item.is_empty()).map(pair).collect()
 }
 
 fn filter(raw: &str) -> Result<Filter, String> {
@@ -403,83 +439,4 @@ fn on_edit(name: &str) -> Result<OnEdit, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(text: &str) -> (Declared, Vec<String>) {
-        let mut declared = Declared::default();
-        let warnings = declared.read_lines("m", text).unwrap();
-        (declared, warnings)
-    }
-
-    #[test]
-    fn every_known_name_is_read_quoted_or_not() {
-        let (it, warnings) =
-            of("TEMPLATE_PATH=\"/etc/a\"\nOUTPUT_FILENAME='/etc/b'\nOUTPUT_PREFIX=/srv\n\
-             TEMPLATE_EXPAND_QUEUE=[ '/one', \"/two\" ]\nUID=\"admin\"\nGID=48\nPERMS=\"0640\";\n\
-             DELETE=0\nMORE_DATA={ A => \"1\", B => 2 }\nFILTER=skip-comments\nFORMAT=apache\n\
-             CHECK=\"sh -n {file}\"\nADJUST=httpd:reload\nON_EDIT=refuse\nOUTPUT_TYPE=\"file\"\n");
-        assert_eq!(warnings, Vec::<String>::new());
-        assert_eq!(it.template_path.as_deref(), Some("/etc/a"));
-        assert_eq!(it.output_filename.as_deref(), Some("/etc/b"));
-        assert_eq!(it.output_prefix.as_deref(), Some("/srv"));
-        assert_eq!(it.queue, Some(vec!["/one".into(), "/two".into()]));
-        assert_eq!((it.uid.as_deref(), it.gid.as_deref()), (Some("admin"), Some("48")));
-        assert_eq!((it.perms, it.delete), (Some(0o640), false));
-        let more = [("A", "1"), ("B", "2")].map(|(name, value)| (name.into(), value.into()));
-        assert_eq!(it.more, BTreeMap::from(more));
-        assert_eq!((it.filter, it.format), (Some(Filter::SkipComments), Some(Format::Apache)));
-        assert_eq!(it.check.unwrap(), ["sh", "-n", "{file}"]);
-        assert_eq!(it.adjust["httpd"], "reload");
-        assert_eq!(it.on_edit, Some(OnEdit::Refuse));
-    }
-
-    #[test]
-    fn what_is_no_assignment_or_unknown_is_told_and_passed_over() {
-        let (it, warnings) = of("# note\n\nPERMS=0600\nFOO=1\n");
-        assert_eq!(it.perms, Some(0o600));
-        assert_eq!(warnings.len(), 3, "{warnings:?}");
-        assert!(warnings[2].contains("line 4: FOO"), "{warnings:?}");
-    }
-
-    #[test]
-    fn perl_is_refused_by_name_and_line() {
-        for (text, name) in [
-            ("UID=getpwnam('a')", "UID"),
-            ("\nFILTER=sub { $_[0] }", "FILTER"),
-            ("OUTPUT_FILENAME=\"/etc/$x\"", "OUTPUT_FILENAME"),
-            ("PERMS=rw", "PERMS"),
-        ] {
-            let error = Declared::default().read_lines("m", text).unwrap_err();
-            assert!(error.to_string().contains(name), "{error}");
-            assert_eq!(error.line, text.lines().count() as u64, "{error}");
-        }
-    }
-
-    #[test]
-    fn front_matter_says_what_the_template_needs() {
-        let mut it = Declared::default();
-        it.read_front(
-            "f",
-            "{#---\nformat: sysconfig\nneeds: [configuration/a]\n\
-             defaults: { configuration/a/b: '1' }\ncheck: sh -n {file}\nadjust: { cron: restart }\n\
-             on-edit: refuse\n---#}\nX=1\n",
-        )
-        .unwrap();
-        assert_eq!(it.format, Some(Format::Sysconfig));
-        assert_eq!(it.needs, ["configuration/a"]);
-        assert_eq!(it.defaults["configuration/a/b"], "1");
-        assert_eq!((it.adjust["cron"].as_str(), it.on_edit), ("restart", Some(OnEdit::Refuse)));
-        assert_eq!(Declared::default().read_front("f", "---\nformat: x\n"), Ok(()));
-    }
-
-    #[test]
-    fn front_matter_that_is_wrong_is_told_with_its_line() {
-        let wrong = |text: &str| Declared::default().read_front("f", text).unwrap_err();
-        let error = wrong("{#---\nformat: apache\nformt: x\n---#}\n");
-        assert_eq!(error.line, 3, "{error}");
-        assert!(wrong("{#---\nformat: perl\n---#}").to_string().contains("there is: "));
-        assert!(wrong("{#---\nadjust: { a: relaod }\n---#}").to_string().contains("relaod"));
-        assert!(wrong("{#---\nneeds: [a]\n---#}").to_string().contains("configuration/KEY"));
-    }
-}
+mod tests;

@@ -13,7 +13,8 @@ use super::declare::{self, Declared};
 use super::expand;
 use super::format::Format;
 use super::fragment::{self, Fragment, Roots};
-use super::view::{Overlay, Words};
+use super::overlay::Overlay;
+use super::view::Words;
 use crate::settings::{Profile, Root};
 
 /// Why a target cannot be rendered.

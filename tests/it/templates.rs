@@ -3,6 +3,8 @@
 //! `expand-template`: what the original did (`tests/esmith/templates/`), and what must never happen to a
 //! target.
 
+mod edges;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What `--check`, metadata, cases and leftovers must not pass over in silence.
+
+use super::*;
+
+#[test]
+fn a_check_tells_what_writing_would_trip_over() {
+    let place = Place::new();
+    place.fragment("none/app.conf", "x\n");
+    let words = ["etc/none", "no such directory"];
+    place.expand(&["--check", "/etc/none/app.conf"]).ended_with(1).complains_of(&words);
+    place.expand(&["--check", "/etc/app.conf"]).succeeded().complains_of(&["no program checks"]);
+    place.metadata("app.conf", "CHECK=\"grep -q box {file}\"\n");
+    assert_eq!(place.expand(&["--check", "/etc/app.conf"]).succeeded().stderr, "");
+}
+
+#[test]
+fn what_a_kill_has_left_of_a_check_is_taken_away_by_the_next_expansion() {
+    let place = Place::new();
+    let checks = place.at("run/wharf/checks");
+    let own = checks.join(format!("{}.own", std::process::id()));
+    for how in [["--check", "/etc/app.conf"], ["--force", "/etc/app.conf"]] {
+        // No process has so high a number.
+        let left = checks.join("99999999.left");
+        fs::create_dir_all(left.join("inside")).unwrap();
+        fs::create_dir_all(&own).unwrap();
+        place.metadata("app.conf", "CHECK=\"grep -q box {file}\"\n");
+        place.expand(&how).succeeded();
+        assert_eq!((left.exists(), own.exists()), (false, true), "{how:?}");
+    }
+}
+
+#[test]
+fn what_would_be_read_where_it_lies_is_kept_elsewhere() {
+    let place = Place::new();
+    fs::create_dir_all(place.at("etc/cron.d")).unwrap();
+    place.fragment("cron.d/app", "# {{ SystemName }}\n");
+    place.expand(&["/etc/cron.d/app"]).succeeded();
+    let saved = place.at("var/lib/wharf/saved/etc/cron.d");
+    for (text, name) in [("# one\n", "app.wharf-save"), ("# two\n", "app.wharf-save.1")] {
+        fs::write(place.at("etc/cron.d/app"), text).unwrap();
+        let words = ["by hand", "var/lib/wharf/saved/etc/cron.d/app.wharf-save"];
+        place.expand(&["/etc/cron.d/app"]).succeeded().complains_of(&words);
+        assert_eq!(fs::read_to_string(saved.join(name)).unwrap(), text);
+        assert_eq!(fs::metadata(saved.join(name)).unwrap().mode() & 0o7777, 0o600);
+    }
+    assert_eq!(fs::read_dir(place.at("etc/cron.d")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_database_that_is_not_there_and_a_hidden_record_are_told() {
+    let place = Place::new();
+    place.fragment("app.conf/30", "{#---\nneeds: [lost/a/b]\n---#}\n");
+    let words = ["database lost", "db lost set a"];
+    place.expand(&["/etc/app.conf"]).ended_with(1).complains_of(&words);
+    place.fragment(
+        "app.conf/30",
+        "{#---\ndefaults: { lost/a/b: '1' }\n---#}\n{{ databases.lost.a.b }}\n",
+    );
+    place.expand(&["/etc/app.conf"]).succeeded();
+    assert_eq!(place.target(), format!("{NEW}1\n"));
+
+    place.db("configuration set event service x y");
+    place.fragment("app.conf/30", "{{ event }}\n");
+    place.expand(&["/etc/app.conf"]).succeeded().complains_of(&["'event'", "configuration.event"]);
+    place.fragment("app.conf/30", "{{ configuration.event.x }}\n");
+    assert_eq!(place.expand(&["/etc/app.conf"]).succeeded().stderr, "");
+    assert_eq!(place.target(), format!("{NEW}y\n"));
+}
+
+#[test]
+fn metadata_may_have_a_comment_and_an_empty_prefix() {
+    let place = Place::new();
+    place.fragment("app.conf/30", "{{ A }}\n");
+    let text = "PERMS=0600 # not for all\nOUTPUT_PREFIX=\"\"\nMORE_DATA={ A => \"1, 2\" }\n";
+    place.metadata("app.conf", text);
+    place.expand(&["/etc/app.conf"]).succeeded();
+    assert_eq!(place.target(), format!("{NEW}1, 2\n"));
+    assert_eq!(fs::metadata(place.at("etc/app.conf")).unwrap().mode() & 0o7777, 0o600);
+}
+
+#[test]
+fn a_case_that_would_test_nothing_is_told() {
+    let place = Place::new();
+    let cases = place.at("cases");
+    let write = |path: &str, text: &str| {
+        let file = cases.join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    };
+    let test = || {
+        let mut wharf = command(env!("CARGO_BIN_EXE_wharf"));
+        wharf.args(["template", "test"]).arg(&cases);
+        run(place.settle(&mut wharf), 20)
+    };
+    write("one/records/configuration", "SystemName=case\n");
+    write("one/expected/etc/app.conf", "name = case\nplain\n");
+    assert_eq!(test().succeeded().stdout.lines().last(), Some("1 case, 0 failed"));
+    write("one/fial/etc/app.conf", "x\n");
+    let ran = test().ended_with(1);
+    assert!(ran.stdout.contains("'fial'") && ran.stdout.contains("fails"), "{}", ran.stdout);
+    fs::remove_dir_all(cases.join("one/fial")).unwrap();
+
+    write("two/expcted/etc/app.conf", "x\n");
+    test().ended_with(1).complains_of(&["two", "no case"]);
+    fs::remove_dir_all(cases.join("two")).unwrap();
+
+    write("three/records/configuration", "other=1\n");
+    write("three/fails/etc/app.conf", "\n");
+    let ran = test().ended_with(1);
+    assert!(ran.stdout.contains("fails/etc/app.conf is empty"), "{}", ran.stdout);
+}
