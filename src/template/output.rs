@@ -105,7 +105,8 @@ fn in_nodes(nodes: &mut [Node]) {
                 in_nodes(each.empty_body.as_deref_mut().unwrap_or_default());
             }
             Node::If(branches, _) => {
-                for (_, _, body) in &mut branches.conditions {
+                for (_, condition, body) in &mut branches.conditions {
+                    in_condition(condition);
                     in_nodes(body);
                 }
                 if let Some((_, body)) = &mut branches.otherwise {
@@ -123,6 +124,17 @@ fn in_nodes(nodes: &mut [Node]) {
             | Node::Continue(_)
             | Node::Comment(..) => {}
         }
+    }
+}
+
+/// Tera escapes texts in conditions too: an empty one would be true, and `a ~ b` never equal to anything.
+fn in_condition(expression: &mut Expr) {
+    if let ExprVal::Logic(logic) = &mut expression.val {
+        in_condition(&mut logic.lhs);
+        in_condition(&mut logic.rhs);
+    } else if !expression.is_marked_safe() {
+        let args = std::iter::empty().collect();
+        expression.filters.push(FunctionCall { name: "safe".to_owned(), args });
     }
 }
 
@@ -192,6 +204,40 @@ mod tests {
     fn a_list_is_not_written_as_a_whole() {
         for template in ["{{ list }}", "{{ [a, a] }}", "{{ list | sort }}"] {
             assert!(rendered(template).is_err(), "{template}");
+        }
+    }
+
+    #[test]
+    fn conditions_see_texts_as_they_are() {
+        let is = |condition: &str| {
+            let text =
+                format!("{{% set e = '' %}}{{% if {condition} %}}yes{{% else %}}no{{% endif %}}");
+            rendered(&text).unwrap()
+        };
+        for condition in [
+            "a",
+            "not e",
+            "a == 'x'",
+            "a ~ n == 'x1'",
+            "a and not e",
+            "e or a",
+            "a in list",
+            "a is starting_with('x')",
+            "a | upper == 'X'",
+            "a == list.0",
+            "e | default(value='y') == ''",
+            "'x' == a",
+            "a != e",
+            "list",
+            "n == 1",
+            "not no",
+        ] {
+            assert_eq!(is(condition), "yes", "{condition}");
+        }
+        for condition in
+            ["e", "not a", "a == 'y'", "e or e", "a and e", "e | trim", "no", "missing"]
+        {
+            assert_eq!(is(condition), "no", "{condition}");
         }
     }
 }
