@@ -83,7 +83,8 @@ pub async fn run<H: Host>(
             | Trigger::Signal
             | Trigger::Timer
             | Trigger::Engine
-            | Trigger::Guard(_) => {
+            | Trigger::Guard(_)
+            | Trigger::Network => {
                 due = due.min(Instant::now() + MERGE);
                 cause = came;
             }

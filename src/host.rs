@@ -16,6 +16,7 @@ pub mod handler;
 pub mod lock;
 pub mod machine;
 pub mod memory;
+mod netlink;
 pub mod network;
 pub mod overrides;
 pub mod owed;

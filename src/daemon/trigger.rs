@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::host::engine::Engine;
 use crate::host::firewall::{Firewall, TABLE, Watch};
+use crate::host::network;
 
 /// A reason to look now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub enum Trigger {
     Engine,
     /// Somebody has changed or removed the guard table: who, as the kernel tells.
     Guard(String),
+    /// An address or a route of this host has come or gone.
+    Network,
     /// SIGUSR1: say how things are.
     Tell,
     /// SIGTERM or SIGINT.
@@ -47,6 +50,7 @@ impl fmt::Display for Trigger {
             Self::Died(record) => write!(f, "container {record} ended"),
             Self::Engine => f.write_str("engine"),
             Self::Guard(by) => write!(f, "guard table changed by {by}"),
+            Self::Network => f.write_str("address or route changed"),
             Self::Tell => f.write_str("tell"),
             Self::Stop => f.write_str("stop"),
         }
@@ -123,6 +127,19 @@ pub fn guard(firewall: Firewall, triggers: mpsc::Sender<Trigger>) -> io::Result<
         }
     };
     thread::Builder::new().name("guard".to_owned()).spawn(tell).map(drop)
+}
+
+/// Turns changes of addresses and routes into triggers, in a thread of its own.
+///
+/// # Errors
+///
+/// The kernel does not tell us.
+pub fn network(triggers: mpsc::Sender<Trigger>) -> io::Result<()> {
+    let watch = network::Watch::new()?;
+    let tell = move || {
+        while watch.changed().is_ok() && triggers.blocking_send(Trigger::Network).is_ok() {}
+    };
+    thread::Builder::new().name("network".to_owned()).spawn(tell).map(drop)
 }
 
 /// How long to wait before a container that ends again and again is started again.

@@ -2,6 +2,8 @@
 
 //! Facts of the network: what we are connected to, what is routed where, who holds which port.
 
+mod watch;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
@@ -9,6 +11,8 @@ use std::num::NonZeroU16;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use procfs::net::{TcpState, route, tcp, tcp6, udp, udp6};
 use procfs::process::FDTarget;
+
+pub use watch::Watch;
 
 use crate::db::value::{Port, Protocol};
 use crate::host::{Error, machine};

@@ -2,8 +2,7 @@
 
 //! What the kernel itself tells about its packet rules: their generation, and each change of them.
 //!
-//! Sources: `include/uapi/linux/netlink.h` (`struct nlmsghdr`, in the machine's byte order, attributes
-//! padded to four bytes), `netfilter/nfnetlink.h` (`struct nfgenmsg`, groups) and
+//! Sources: `include/uapi/linux/netfilter/nfnetlink.h` (`struct nfgenmsg`, groups) and
 //! `netfilter/nf_tables.h` (messages and their attributes, numbers big-endian). Every commit of any
 //! program raises the generation by one and is told to the group as its objects and, at last, `NEWGEN`.
 
@@ -11,10 +10,9 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
-    socket,
-};
+use nix::sys::socket::{MsgFlags, SockProtocol, recv, send};
+
+use crate::host::netlink::{self, HEADER, Heard, Message, messages};
 
 /// `NFNL_SUBSYS_NFTABLES`, in the upper half of a message's type.
 const SUBSYSTEM: u16 = 10;
@@ -31,8 +29,7 @@ const TABLE_NAME: u16 = 1;
 const GEN_ID: u16 = 1;
 const GEN_PROC_PID: u16 = 2;
 const GEN_PROC_NAME: u16 = 3;
-/// Lengths of `struct nlmsghdr` and of `struct nfgenmsg`.
-const HEADER: usize = 16;
+/// Length of `struct nfgenmsg`, whose first byte is the family.
 const FAMILY: usize = 4;
 
 /// How often the rules of this network namespace were changed; it starts anew with the machine.
@@ -41,7 +38,7 @@ const FAMILY: usize = 4;
 ///
 /// The kernel has no nftables, or does not say.
 pub(super) fn generation() -> io::Result<u32> {
-    let socket = open(SockFlag::SOCK_CLOEXEC)?;
+    let socket = netlink::open(SockProtocol::NetlinkNetFilter, 0)?;
     let mut request = Vec::with_capacity(HEADER + FAMILY);
     request.extend(20_u32.to_ne_bytes());
     request.extend((SUBSYSTEM << 8 | GETGEN).to_ne_bytes());
@@ -56,11 +53,7 @@ pub(super) fn generation() -> io::Result<u32> {
         let code = message.body.get(..4).and_then(|bytes| bytes.try_into().ok());
         return Err(Errno::from_raw(-code.map_or(0, i32::from_ne_bytes)).into());
     }
-    message.number(GEN_ID).ok_or_else(unclear)
-}
-
-fn open(flags: SockFlag) -> nix::Result<OwnedFd> {
-    socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter)
+    number(&message, GEN_ID).ok_or_else(unclear)
 }
 
 /// A change of our table.
@@ -86,8 +79,7 @@ impl Watch {
     ///
     /// The kernel does not let us.
     pub fn table(name: &str) -> io::Result<Self> {
-        let socket = open(SockFlag::SOCK_CLOEXEC)?;
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUP))?;
+        let socket = netlink::open(SockProtocol::NetlinkNetFilter, GROUP)?;
         let mut table = name.as_bytes().to_owned();
         table.push(0);
         Ok(Self { socket, table, touched: false })
@@ -101,12 +93,10 @@ impl Watch {
     pub fn changed(&mut self) -> io::Result<Change> {
         let mut buffer = vec![0; 1 << 16];
         loop {
-            let length = match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-                Ok(length) => length,
-                // Told faster than we read: what was lost may have been about us.
-                Err(Errno::ENOBUFS) => return Ok(Change::default()),
-                Err(Errno::EINTR) => continue,
-                Err(error) => return Err(error.into()),
+            let length = match netlink::hear(&self.socket, &mut buffer)? {
+                Heard::Bytes(length) => length,
+                // What was lost may have been about us.
+                Heard::TooMuch => return Ok(Change::default()),
             };
             if let Some(change) = self.take(&buffer[..length]) {
                 return Ok(change);
@@ -119,12 +109,12 @@ impl Watch {
         let mut change = None;
         for message in messages(bytes).filter(|message| message.kind >> 8 == SUBSYSTEM) {
             if message.kind & 0xff != NEWGEN {
-                let is_ours = message.attribute(TABLE_NAME) == Some(self.table.as_slice());
+                let is_ours = message.attribute(FAMILY, TABLE_NAME) == Some(self.table.as_slice());
                 self.touched |= message.body.first() == Some(&INET) && is_ours;
             } else if std::mem::take(&mut self.touched) {
-                let name = message.attribute(GEN_PROC_NAME).unwrap_or_default();
+                let name = message.attribute(FAMILY, GEN_PROC_NAME).unwrap_or_default();
                 let name = String::from_utf8_lossy(name.strip_suffix(&[0]).unwrap_or(name));
-                let process = message.number(GEN_PROC_PID).unwrap_or_default();
+                let process = number(&message, GEN_PROC_PID).unwrap_or_default();
                 change = Some(Change { by: format!("{name} ({process})") });
             }
         }
@@ -132,47 +122,8 @@ impl Watch {
     }
 }
 
-/// One message of the kernel.
-#[derive(Clone, Copy)]
-struct Message<'a> {
-    kind: u16,
-    /// What follows `struct nlmsghdr`.
-    body: &'a [u8],
-}
-
-impl<'a> Message<'a> {
-    /// The attribute `kind` after `struct nfgenmsg`.
-    fn attribute(&self, kind: u16) -> Option<&'a [u8]> {
-        let mut rest = self.body.get(FAMILY..)?;
-        loop {
-            let length = usize::from(word(rest, 0)?);
-            // Two bits of the type are flags.
-            let (found, value) = (word(rest, 2)? & 0x3fff, rest.get(4..length)?);
-            if found == kind {
-                return Some(value);
-            }
-            rest = rest.get(length.next_multiple_of(4)..)?;
-        }
-    }
-
-    fn number(&self, kind: u16) -> Option<u32> {
-        Some(u32::from_be_bytes(self.attribute(kind)?.try_into().ok()?))
-    }
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-/// The messages of one datagram; what is cut off is left out.
-fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
-    std::iter::from_fn(move || {
-        let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
-        let length = usize::try_from(length).ok()?;
-        let message = Message { kind: word(bytes, 4)?, body: bytes.get(HEADER..length)? };
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(message)
-    })
+fn number(message: &Message<'_>, kind: u16) -> Option<u32> {
+    Some(u32::from_be_bytes(message.attribute(FAMILY, kind)?.try_into().ok()?))
 }
 
 #[cfg(test)]
@@ -247,8 +198,6 @@ mod tests {
             assert_eq!(watch.take(&whole[..end]), None, "{end}");
             watch.touched = false;
         }
-        assert_eq!(messages(&[0; 64]).count(), 0);
-        assert_eq!(messages(&[0xff; 64]).count(), 0);
         let no_length = message(2, INET, &[vec![0, 0, 1, 0, 0, 0, 0, 0]]);
         assert_eq!(watch.take(&no_length), None);
     }

@@ -99,3 +99,62 @@ fn command_line_and_daemon_take_turns() {
 
     assert!(lab.runs("mysql") && lab.runs("other"));
 }
+
+/// The networks that count as local, as the kernel has them.
+fn local_networks(lab: &Lab) -> String {
+    lab.nft(&["list", "set", "inet", "wharf", "local4"])
+}
+
+#[test]
+fn an_address_that_comes_or_goes_is_seen_without_a_timer() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access private", web("shop", 8080)));
+    let _daemon = lab.spawn_wharfd(&[("WHARF_INTERVAL", "3600")]);
+    until_runs(&lab, "shop");
+    assert!(!local_networks(&lab).contains("10.88.0.0/24"));
+
+    lab.host(&["ip", "addr", "add", "10.88.0.1/24", "dev", "lan0"]).succeeded();
+    wait_until(SOON, "it is local", || local_networks(&lab).contains("10.88.0.0/24"));
+
+    lab.host(&["ip", "addr", "del", "10.88.0.1/24", "dev", "lan0"]).succeeded();
+    wait_until(SOON, "it is not", || !local_networks(&lab).contains("10.88.0.0/24"));
+    super::until_page(WEB_TEXT, || lab.lan_get(&format!("http://{HOST_LAN}:8080/")));
+}
+
+#[test]
+fn an_interface_that_goes_down_and_comes_up_finds_its_ports_as_they_were() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access private", web("shop", 8080)));
+    let _daemon = lab.spawn_wharfd(&[("WHARF_INTERVAL", "3600")]);
+    until_runs(&lab, "shop");
+    let (lan, wan) = (format!("http://{HOST_LAN}:8080/"), format!("http://{HOST_WAN}:8080/"));
+    super::until_page(WEB_TEXT, || lab.lan_get(&lan));
+    let before = (lab.id("shop"), started_at(&lab, "shop"), local_networks(&lab));
+
+    for state in ["down", "up"] {
+        lab.host(&["ip", "link", "set", "lan0", state]).succeeded();
+        assert!(lab.wan_get(&wan).is_err(), "lan0 is {state}");
+    }
+
+    super::until_page(WEB_TEXT, || lab.lan_get(&lan));
+    wait_until(SOON, "the LAN is local", || local_networks(&lab) == before.2);
+    assert_eq!((lab.id("shop"), started_at(&lab, "shop")), (before.0, before.1));
+}
+
+#[test]
+fn a_network_that_comes_where_containers_are_is_told_with_a_proposal() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access private", web("shop", 8080)));
+    let daemon = lab.spawn_wharfd(&[("WHARF_INTERVAL", "3600")]);
+    until_runs(&lab, "shop");
+    let id = lab.id("shop");
+
+    lab.host(&["ip", "route", "add", "10.0.3.128/25", "via", "198.51.100.50"]).succeeded();
+
+    wait_until(SOON, "it is told", || daemon.log().contains("it overlaps 10.0.3.128/25"));
+    assert_eq!(lab.id("shop"), id);
+    // A record that is wrong is a fault, not a difference.
+    let status = lab.wharf(&["status"]).ended_with(1);
+    let text = status.stdout + &status.stderr;
+    assert!(text.contains("configuration setprop docker Subnet 10.0."), "{text}");
+}
