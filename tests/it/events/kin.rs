@@ -49,18 +49,20 @@ fn what_a_handler_has_detached_or_left_behind_waits_its_turn() {
     let place = Place::new();
     let wharf = env!("CARGO_BIN_EXE_wharf");
     let bare = bare(&place);
-    // With the variable and without it; the session is new, and the parent is gone.
+    // Only when S10 has ended, the parent of what `setsid -f` runs is gone for certain.
+    let then = "while ! test -e $r/begun; do sleep 0.02; done; exec";
+    // With the variable and without it, in a session of its own; and in the group of a handler that has ended.
     place.handler(
-        "outer/S10detach",
-        &format!("setsid -f {wharf} signal-event late token; setsid -f {bare} late bare"),
+        "outer/S10a",
+        &format!(
+            "export r
+            setsid -f sh -c '{then} {wharf} signal-event late token'
+            setsid -f sh -c '{then} {bare} late bare'
+            ({then} {wharf} signal-event late left) >/dev/null 2>&1 &"
+        ),
     );
-    // In the group of a handler that has ended.
     place.handler(
-        "outer/S20leave",
-        &format!("(while ! test -e $r/begun; do sleep 0.02; done; exec {wharf} signal-event late left) >/dev/null 2>&1 & "),
-    );
-    place.handler(
-        "outer/S30c",
+        "outer/S20b",
         "touch $r/begun; while test $(ls $r/run/wharf/waiting | wc -l) -lt 3; do sleep 0.02; done; echo outer >> $r/out",
     );
     place.handler("late/S10a", "echo late $2 >> $r/out");
@@ -77,13 +79,22 @@ fn what_a_handler_has_detached_or_left_behind_waits_its_turn() {
 const LASTING: &str =
     "touch $r/begun; while ! test -e $r/go; do sleep 0.02; done; echo end >> $r/out";
 
+/// The file that names the running handler.
+const NOTE: &str = "run/wharf/event.handler";
+
+/// Waits until a handler has begun and is named; it may be the faster one.
+fn until_known(place: &Place) {
+    place.until("begun");
+    place.until(NOTE);
+}
+
 #[test]
 fn the_next_event_waits_for_the_handler_of_one_that_was_killed() {
     let place = Place::new();
     place.handler("gate/S10a", LASTING);
     place.handler("ev/S10a", "echo ev >> $r/out");
     let gate = place.begin(&["gate"]);
-    place.until("begun");
+    until_known(&place);
     signal(gate.id(), Signal::SIGKILL);
     assert_eq!(status(gate), None);
     let mut next = place.begin(&["ev"]);
@@ -107,7 +118,7 @@ fn the_time_limit_of_a_handler_outlives_its_event() {
     place.handler("ev/S10a", "echo ev >> $r/out");
     let mut gate = place.command(&["signal-event", "gate"]);
     let gate = gate.env("WHARF_HANDLER_TIMEOUT", "1").spawn().unwrap();
-    place.until("begun");
+    until_known(&place);
     signal(gate.id(), Signal::SIGKILL);
     assert_eq!(status(gate), None);
     let pid = place.read("pid").trim().to_owned();
@@ -120,7 +131,10 @@ fn the_time_limit_of_a_handler_outlives_its_event() {
 #[test]
 fn what_the_handler_of_a_killed_event_leaves_behind_holds_nobody() {
     let place = Place::new();
-    place.handler("gate/S10a", "sleep 300 & echo $! > $r/pid; kill -KILL $PPID");
+    place.handler(
+        "gate/S10a",
+        &format!("sleep 300 & echo $! > $r/pid; while ! test -e $r/{NOTE}; do sleep 0.02; done; kill -KILL $PPID"),
+    );
     place.handler("ev/S10a", "echo ev >> $r/out");
     assert_eq!(status(place.begin(&["gate"])), None);
     let ran = place.signal(&["ev"]).succeeded();
@@ -139,7 +153,7 @@ fn the_handler_of_a_killed_event_does_not_wait_for_itself() {
     place.handler("ev/S10a", "echo ev >> $r/out");
     for is_waited_for in [false, true] {
         let gate = place.begin(&["gate"]);
-        place.until("begun");
+        until_known(&place);
         signal(gate.id(), Signal::SIGKILL);
         assert_eq!(status(gate), None);
         let next = is_waited_for.then(|| place.begin(&["ev"]));
@@ -162,7 +176,7 @@ fn the_handler_of_a_killed_event_does_not_wait_for_itself() {
         if let Some(next) = next {
             assert_eq!(status(next), Some(0));
         }
-        for name in ["begun", "go", "over"] {
+        for name in ["begun", "go", "over", NOTE] {
             fs::remove_file(place.path(name)).unwrap();
         }
     }
