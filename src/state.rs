@@ -15,6 +15,7 @@ pub mod file;
 pub mod network;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -71,6 +72,8 @@ pub struct Facts {
     pub local_networks: BTreeSet<IpNet>,
     /// Networks in the routing table that are not ours, with their interface.
     pub routes: BTreeMap<IpNet, String>,
+    /// Who has a connection with this host, as long as there is no bridge of ours.
+    pub peers: BTreeSet<Ipv4Addr>,
     /// Host ports of [`Query::ports`] that something foreign holds: who, as a person would say it.
     pub taken: BTreeMap<Port, String>,
     /// Host ports that containers of ours publish now.

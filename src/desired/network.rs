@@ -166,16 +166,23 @@ pub fn usable_bridge(
     let clash = facts.routes.iter().find(|(route, interface)| {
         **interface != bridge.name && route.prefix_len() > 0 && overlaps(**route, bridge.subnet)
     });
-    let Some((route, interface)) = clash else { return Some(bridge) };
+    let peer = facts.peers.iter().find(|peer| bridge.subnet.contains(*peer));
+    let why = match (clash, peer) {
+        (Some((route, interface)), _) => {
+            format!("it overlaps {route}, which this host reaches by {interface}")
+        }
+        (None, Some(peer)) => {
+            format!("{peer} has a connection with this host, which the bridge would cut")
+        }
+        (None, None) => return Some(bridge),
+    };
     let free = free_subnet(facts, bridge.subnet.prefix_len());
     rejected.push(Rejection {
         database: DbName::CONFIGURATION.to_owned(),
         key: "docker".to_owned(),
         property: Some("Subnet".to_owned()),
         value: Some(bridge.subnet.to_string()),
-        wrong: format!(
-            "it overlaps {route}, which this host reaches by {interface}; containers on the bridge stay as they are"
-        ),
+        wrong: format!("{why}; containers on the bridge stay as they are"),
         remedy: free.map(|free| {
             format!("db configuration setprop docker Subnet {free} (or `set docker service Subnet {free}`)")
         }),
@@ -201,6 +208,7 @@ fn free_subnet(facts: &Facts, prefix: u8) -> Option<Ipv4Net> {
             .keys()
             .filter(|route| route.prefix_len() > 0)
             .all(|route| !overlaps(*route, *candidate))
+            && !facts.peers.iter().any(|peer| candidate.contains(peer))
     })
 }
 

@@ -31,6 +31,9 @@ pub fn facts(query: &Query, observed: &mut Observed) -> Result<(), Error> {
     let facts = &mut observed.facts;
     facts.local_networks = local_networks(bridge)?;
     facts.routes = routes()?;
+    if !facts.routes.values().any(|interface| interface == bridge) {
+        facts.peers = peers()?;
+    }
     facts.missing = query.mount_sources.iter().filter(|path| !path.exists()).cloned().collect();
     taken(query, observed)
 }
@@ -87,6 +90,21 @@ fn routes() -> Result<BTreeMap<IpNet, String>, Error> {
             let network = Ipv4Net::with_netmask(entry.destination, entry.mask).ok()?;
             Some((IpNet::V4(network), entry.iface))
         })
+        .collect())
+}
+
+/// The other ends of the TCP connections of this host.
+fn peers() -> Result<BTreeSet<Ipv4Addr>, Error> {
+    let of_four = tcp().map_err(kernel("TCP sockets"))?;
+    Ok(of_four
+        .into_iter()
+        .chain(tcp6().unwrap_or_default())
+        .filter(|entry| entry.state == TcpState::Established)
+        .filter_map(|entry| match entry.remote_address.ip() {
+            IpAddr::V4(ip) => Some(ip),
+            IpAddr::V6(ip) => ip.to_ipv4_mapped(),
+        })
+        .filter(|ip| !ip.is_loopback())
         .collect())
 }
 

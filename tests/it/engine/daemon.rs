@@ -5,7 +5,7 @@
 use nix::sys::signal::Signal;
 
 use super::{SOON, apply, set, setprop, started_at, until_runs, web};
-use crate::lab::{Daemon, HOST_LAN, HOST_WAN, Lab, WEB_TEXT, kill, wait_until};
+use crate::lab::{Daemon, HOST_LAN, HOST_WAN, Lab, WAN_CLIENT, WEB_TEXT, kill, wait_until};
 
 const RECORD: &str = "mysql service status enabled Image demo-db TCPPort 3306 MaxMemory 64";
 
@@ -157,4 +157,38 @@ fn a_network_that_comes_where_containers_are_is_told_with_a_proposal() {
     let status = lab.wharf(&["status"]).ended_with(1);
     let text = status.stdout + &status.stderr;
     assert!(text.contains("configuration setprop docker Subnet 10.0."), "{text}");
+}
+
+/// An administrator far away has an address of the bridge's subnet, and comes by the default route.
+#[test]
+fn a_bridge_that_would_cut_a_session_of_an_administrator_is_not_made() {
+    let Some(lab) = Lab::new() else { return };
+    let wan = format!("{}-wan", lab.host(&["ip", "netns", "identify"]).succeeded().stdout.trim());
+    lab.host(&["ip", "route", "add", "default", "via", WAN_CLIENT]).succeeded();
+    lab.host(&["ip", "-n", &wan, "addr", "add", "10.0.3.50/32", "dev", "lo"]).succeeded();
+    let from = ["route", "replace", "198.51.100.0/24", "dev", "eth0", "src", "10.0.3.50"];
+    lab.host(&[&["ip", "-n", &wan][..], &from].concat()).succeeded();
+    let busybox = lab.busybox();
+    // It ends with its input.
+    let server = lab.spawn(&["sh", "-c", &format!("sleep 600 | {busybox} nc -l -p 2222")]);
+    // The server takes one session; what comes again after a cut is refused.
+    let talk = "while sleep 0.2; do echo alive; done";
+    let session = format!("until ({talk}) | {busybox} nc {HOST_WAN} 2222; do sleep 0.2; done");
+    let _admin = lab.spawn(&["nsenter", &format!("--net=/run/netns/{wan}"), "sh", "-c", &session]);
+    let lines = || server.log().lines().count();
+    wait_until(SOON, "the session is there", || lines() > 0);
+
+    set(&lab, &web("shop", 8080));
+    let told = lab.wharf(&["apply"]).ended_with(1);
+    let text = told.stdout + &told.stderr;
+    assert!(text.contains("10.0.3.50 has a connection with this host"), "{text}");
+    let before = lines();
+    wait_until(SOON, "the session goes on", || lines() > before + 2);
+
+    let proposal = text.split("docker Subnet ").nth(1).unwrap().split_whitespace().next().unwrap();
+    lab.db(&["configuration", "set", "docker", "service", "Subnet", proposal]);
+    apply(&lab);
+    let before = lines();
+    wait_until(SOON, "the session goes on", || lines() > before + 2);
+    super::until_page(WEB_TEXT, || lab.lan_get(&format!("http://{HOST_LAN}:8080/")));
 }
