@@ -11,6 +11,7 @@ mod event;
 mod faults;
 mod guard;
 mod image;
+mod matrix;
 mod network;
 mod pass;
 mod web;

@@ -19,7 +19,10 @@
 //! The engine is entered with `nsenter --net`, never with `ip netns exec`: that one mounts a new
 //! /sys, in which the control groups are hidden.
 
+mod engine;
 mod http;
+pub(crate) mod net;
+pub(crate) mod probe;
 pub(crate) mod process;
 mod proxy;
 
@@ -33,6 +36,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+pub(crate) use net::Mode;
 pub(crate) use process::{Daemon, Ran};
 pub(crate) use proxy::Proxy;
 
@@ -55,9 +59,6 @@ pub(crate) const DB_TEXT: &str = "demo-db ready";
 /// What a laboratory calls; without one of them it cannot be made.
 const PROGRAMS: &[&str] =
     &["dockerd", "containerd", "ip", "nft", "nsenter", "setpriv", "timeout", "curl", "tar"];
-
-/// How long the engine gets to answer after its start, on a busy machine.
-const ENGINE_START: Duration = Duration::from_secs(60);
 
 /// How many laboratories may exist at one time; an engine each is heavy for small machines.
 const AT_A_TIME: usize = 2;
@@ -88,6 +89,11 @@ impl Lab {
     /// Makes the host, starts its engine and imports the images `demo-web` and `demo-db`; none, with
     /// the reason printed, where that cannot be done.
     pub(crate) fn new() -> Option<Self> {
+        Self::connected(Mode::Gateway)
+    }
+
+    /// The same, connected in another way.
+    pub(crate) fn connected(mode: Mode) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             return unavailable("a laboratory needs root");
         }
@@ -96,7 +102,7 @@ impl Lab {
         }
 
         let slot = Slot::take();
-        let mut lab = Self::with_networks(slot);
+        let mut lab = Self::with_networks(slot, mode);
         lab.start_containerd();
         lab.start_engine();
         lab.import("demo-web", "CMD [\"/bin/demo-web\"]");
@@ -104,47 +110,17 @@ impl Lab {
         Some(lab)
     }
 
-    fn with_networks(slot: Slot) -> Self {
+    fn with_networks(slot: Slot, mode: Mode) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("wh-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         // Short, because the path of a socket has at most 107 bytes.
         let dir = tempfile::Builder::new().prefix(&format!("{name}.")).tempdir().unwrap().keep();
         let lab = Self { name, dir, containerd: None, engine: None, _slot: slot };
 
-        let [host, lan, wan] = lab.namespaces();
-        for namespace in [&host, &lan, &wan] {
+        for namespace in &lab.namespaces() {
             run(command("ip").args(["netns", "add", namespace]), 10).succeeded();
         }
-        let batch = |namespace: &str, lines: &str| {
-            let file = lab.dir.join("ip.batch");
-            fs::write(&file, lines).unwrap();
-            run(command("ip").args(["-n", namespace, "-batch"]).arg(&file), 10).succeeded();
-        };
-        batch(
-            &host,
-            &format!(
-                "link set lo up\n\
-                 link add lan0 type veth peer name eth0 netns {lan}\n\
-                 link add wan0 type veth peer name eth0 netns {wan}\n\
-                 addr add {HOST_LAN}/24 dev lan0\n\
-                 addr add {HOST_WAN}/24 dev wan0\n\
-                 link set lan0 up\n\
-                 link set wan0 up\n"
-            ),
-        );
-        for (namespace, address, gateway) in
-            [(&lan, LAN_CLIENT, HOST_LAN), (&wan, WAN_CLIENT, HOST_WAN)]
-        {
-            batch(
-                namespace,
-                &format!(
-                    "link set lo up\n\
-                     addr add {address}/24 dev eth0\n\
-                     link set eth0 up\n\
-                     route add default via {gateway}\n"
-                ),
-            );
-        }
+        net::connect(mode, &lab.dir, &lab.namespaces());
         fs::create_dir(lab.root()).unwrap();
         lab
     }
@@ -152,6 +128,11 @@ impl Lab {
     /// Namespaces of the host, the LAN client and the Internet client.
     fn namespaces(&self) -> [String; 3] {
         [self.name.clone(), format!("{}-lan", self.name), format!("{}-wan", self.name)]
+    }
+
+    /// The files of these namespaces.
+    pub(crate) fn namespace_files(&self) -> [String; 3] {
+        self.namespaces().map(|name| format!("/run/netns/{name}"))
     }
 
     /// The directory that wharf takes for `/`.
@@ -327,7 +308,22 @@ impl Lab {
             .map(|port| (port.clone(), json!({})))
             .collect();
         let body = json!({ "Image": image, "ExposedPorts": exposed, "HostConfig": host_config });
-        let created = self.docker("POST", &format!("/containers/create?name={name}"), Some(&body));
+        self.create_and_start(name, &body);
+    }
+
+    /// The same on `network`, at `address`.
+    pub(crate) fn run_foreign_at(&self, name: &str, image: &str, network: &str, address: &str) {
+        let at = json!({ network: { "IPAMConfig": { "IPv4Address": address } } });
+        let body = json!({
+            "Image": image,
+            "HostConfig": { "NetworkMode": network },
+            "NetworkingConfig": { "EndpointsConfig": at },
+        });
+        self.create_and_start(name, &body);
+    }
+
+    fn create_and_start(&self, name: &str, body: &Value) {
+        let created = self.docker("POST", &format!("/containers/create?name={name}"), Some(body));
         assert_eq!(created.status, 201, "{}", created.text());
         let started = self.docker("POST", &format!("/containers/{name}/start"), None);
         assert_eq!(started.status, 204, "{}", started.text());
@@ -389,112 +385,6 @@ impl Lab {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("proxy{}.sock", COUNT.fetch_add(1, Ordering::Relaxed));
         Proxy::start(self.dir.join(name), self.socket(), hook)
-    }
-
-    /// The pid of the engine, which must have been started.
-    pub(crate) fn engine_pid(&self) -> u32 {
-        self.engine.as_ref().unwrap().id()
-    }
-
-    fn start_containerd(&mut self) {
-        let dir = self.dir.display();
-        let file = self.dir.join("containerd.toml");
-        let config = format!(
-            "version = 2\n\
-             root = \"{dir}/ctrd-data\"\n\
-             state = \"{dir}/ctrd-run\"\n\
-             disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
-             [grpc]\n\
-             address = \"{dir}/ctrd.sock\"\n\
-             [ttrpc]\n\
-             address = \"{dir}/ctrd.sock.ttrpc\"\n"
-        );
-        fs::write(&file, config).unwrap();
-        let mut command = self.on_host("setpriv");
-        command.args(["--pdeathsig", "TERM", "containerd", "--config"]).arg(&file);
-        self.containerd = Some(process::start(&mut command, &self.dir.join("containerd.log")));
-    }
-
-    /// Starts the engine, again or for the first time, and waits until it answers.
-    pub(crate) fn start_engine(&mut self) {
-        self.begin_engine();
-        let deadline = Instant::now() + ENGINE_START;
-        while !self.engine_answers() {
-            let ended = self.engine.as_mut().unwrap().try_wait().unwrap();
-            assert!(
-                ended.is_none() && Instant::now() < deadline,
-                "the engine did not start ({ended:?}), its log ends:\n{}",
-                self.engine_log()
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Starts the engine and does not wait for it.
-    pub(crate) fn begin_engine(&mut self) {
-        self.reap_engine();
-        let dir = &self.dir;
-        let config = json!({
-            "hosts": [self.docker_host()],
-            "containerd": dir.join("ctrd.sock"),
-            "data-root": dir.join("data"),
-            "exec-root": dir.join("exec"),
-            "pidfile": dir.join("dockerd.pid"),
-            "cgroup-parent": format!("/{}", self.name),
-            "exec-opts": ["native.cgroupdriver=cgroupfs"],
-            // Neither 10.0.3.0/24, the LAN nor the test networks of the RFCs.
-            "bip": "172.31.250.1/24",
-            "default-address-pools": [{ "base": "172.31.240.0/21", "size": 24 }],
-        });
-        let file = dir.join("dockerd.json");
-        fs::write(&file, config.to_string()).unwrap();
-        let mut command = self.on_host("setpriv");
-        command.args(["--pdeathsig", "TERM", "dockerd", "--config-file"]).arg(&file);
-        self.engine = Some(process::start(&mut command, &dir.join("dockerd.log")));
-    }
-
-    fn engine_answers(&self) -> bool {
-        http::request(&self.socket(), "GET", "/_ping", "text/plain", None)
-            .is_ok_and(|answer| answer.status == 200)
-    }
-
-    /// Ends the engine as its service would: its containers are stopped.
-    pub(crate) fn stop_engine(&mut self) {
-        process::signal(self.engine_pid(), nix::sys::signal::Signal::SIGTERM);
-        self.reap_engine();
-    }
-
-    /// Kills the engine: it has no time to do anything.
-    pub(crate) fn kill_engine(&mut self) {
-        process::signal(self.engine_pid(), nix::sys::signal::Signal::SIGKILL);
-        self.reap_engine();
-    }
-
-    /// Waits for the end of an engine that was told, or happened, to end.
-    fn reap_engine(&mut self) {
-        if let Some(mut engine) = self.engine.take() {
-            engine.wait().unwrap();
-        }
-    }
-
-    /// The end of the engine's log.
-    pub(crate) fn engine_log(&self) -> String {
-        let log = fs::read_to_string(self.dir.join("dockerd.log")).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().filter(|line| !line.contains("[core]")).collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
-    }
-
-    /// Makes image `repo` of the demo's root file system.
-    fn import(&self, repo: &str, change: &str) {
-        let path = format!(
-            "/images/create?fromSrc=-&repo={repo}&tag=latest&changes={}",
-            http::query_value(change)
-        );
-        let body = Some(root_file_system());
-        let answer = http::request(&self.socket(), "POST", &path, "application/x-tar", body);
-        let answer = answer.unwrap();
-        assert_eq!(answer.status, 200, "import {repo}: {}", answer.text());
-        assert!(!answer.text().contains("\"error\""), "import {repo}: {}", answer.text());
     }
 }
 
