@@ -55,6 +55,13 @@ static_busybox() {
 	return 1
 }
 
+netavark() { # Podman's network
+	for file in /usr/lib/podman/netavark /usr/libexec/podman/netavark; do
+		[ -x "$file" ] && return 0
+	done
+	return 1
+}
+
 certificates() {
 	for file in /etc/ssl/certs/ca-certificates.crt /etc/ssl/ca-bundle.pem /etc/pki/tls/certs/ca-bundle.crt; do
 		[ -e "$file" ] && return 0
@@ -87,6 +94,9 @@ needs() {
 	want util-linux has setpriv
 	want tar has tar
 	if [ "$list" = test ]; then
+		want podman has podman
+		want podman netavark
+		want podman has runc
 		want apache has apache2 httpd httpd2
 		want nginx has nginx
 		want dnsmasq has dnsmasq
@@ -118,6 +128,8 @@ package() { # MANAGER WORD
 	case $1:$2 in
 	apt-get:engine) echo docker.io containerd ;;
 	zypper:engine) echo docker containerd ;;
+	apt-get:podman) echo podman netavark aardvark-dns runc ;;
+	*:podman) echo podman netavark runc ;;
 	apt-get:busybox | zypper:busybox) echo busybox-static ;;
 	dnf:busybox) echo busybox ;;
 	apt-get:apache | zypper:apache) echo apache2 ;;

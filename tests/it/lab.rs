@@ -22,6 +22,7 @@
 mod engine;
 mod http;
 pub(crate) mod net;
+mod podman;
 pub(crate) mod probe;
 pub(crate) mod process;
 mod proxy;
@@ -36,6 +37,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+pub(crate) use engine::Engine;
 pub(crate) use net::Mode;
 pub(crate) use process::{Daemon, Ran};
 pub(crate) use proxy::Proxy;
@@ -57,8 +59,7 @@ pub(crate) const WEB_TEXT: &str = "demo-web: it works";
 pub(crate) const DB_TEXT: &str = "demo-db ready";
 
 /// What a laboratory calls; without one of them it cannot be made.
-const PROGRAMS: &[&str] =
-    &["dockerd", "containerd", "ip", "nft", "nsenter", "setpriv", "timeout", "curl", "tar"];
+const PROGRAMS: &[&str] = &["ip", "nft", "nsenter", "setpriv", "timeout", "curl", "tar"];
 
 /// How many laboratories may exist at one time; an engine each is heavy for small machines.
 const AT_A_TIME: usize = 2;
@@ -79,6 +80,7 @@ pub(crate) struct Lab {
     name: String,
     /// Everything this laboratory writes.
     dir: PathBuf,
+    kind: Engine,
     containerd: Option<Child>,
     engine: Option<Child>,
     /// Given back after everything else is gone.
@@ -89,33 +91,36 @@ impl Lab {
     /// Makes the host, starts its engine and imports the images `demo-web` and `demo-db`; none, with
     /// the reason printed, where that cannot be done.
     pub(crate) fn new() -> Option<Self> {
-        Self::connected(Mode::Gateway)
+        Self::with(Engine::Docker, Mode::Gateway)
     }
 
-    /// The same, connected in another way.
-    pub(crate) fn connected(mode: Mode) -> Option<Self> {
+    /// The same with another engine, connected in another way.
+    pub(crate) fn with(engine: Engine, mode: Mode) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             return unavailable("a laboratory needs root");
         }
-        if let Some(program) = PROGRAMS.iter().find(|program| process::find(program).is_none()) {
+        let mut programs = PROGRAMS.iter().chain(engine.programs());
+        if let Some(program) = programs.find(|program| process::find(program).is_none()) {
             return unavailable(&format!("{program} is not installed; tests/setup.sh installs it"));
         }
 
         let slot = Slot::take();
-        let mut lab = Self::with_networks(slot, mode);
-        lab.start_containerd();
+        let mut lab = Self::with_networks(slot, engine, mode);
+        if engine == Engine::Docker {
+            lab.start_containerd();
+        }
         lab.start_engine();
         lab.import("demo-web", "CMD [\"/bin/demo-web\"]");
         lab.import("demo-db", "CMD [\"/bin/demo-db\"]");
         Some(lab)
     }
 
-    fn with_networks(slot: Slot, mode: Mode) -> Self {
+    fn with_networks(slot: Slot, kind: Engine, mode: Mode) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("wh-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         // Short, because the path of a socket has at most 107 bytes.
         let dir = tempfile::Builder::new().prefix(&format!("{name}.")).tempdir().unwrap().keep();
-        let lab = Self { name, dir, containerd: None, engine: None, _slot: slot };
+        let lab = Self { name, dir, kind, containerd: None, engine: None, _slot: slot };
 
         for namespace in &lab.namespaces() {
             run(command("ip").args(["netns", "add", namespace]), 10).succeeded();
@@ -393,6 +398,9 @@ impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("the engine's log ends:\n{}", self.engine_log());
+        }
+        if self.kind == Engine::Podman {
+            podman::remove_containers(&self.socket());
         }
         // Known only while containerd's state is there; these live outside of our directory.
         let shim_sockets = process::shim_sockets(&self.dir.join("ctrd-run"));

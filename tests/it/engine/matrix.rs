@@ -11,17 +11,19 @@
 
 mod flows;
 mod policy;
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use serde_json::json;
 
 use super::{apply, set, setprop};
 use crate::lab::net::{HOST_LAN6, HOST_LINK6, HOST_WAN6, send_loopback_out};
-use crate::lab::probe::{Answer, CLOSED, OPEN, Server, Shot, Transport, ask_all, of_process};
-use crate::lab::{DB_TEXT, HOST_LAN, HOST_WAN, Lab, Mode};
+use crate::lab::probe::{
+    Answer, CLOSED, OPEN, Server, Shot, Transport, ask_all, of_process, within,
+};
+use crate::lab::{DB_TEXT, Engine, HOST_LAN, HOST_WAN, Lab, Mode};
 use policy::{Family, Kind, Source, Way, may};
 
 /// Where demo-db listens in its container, and our answers to UDP too.
@@ -44,20 +46,28 @@ const NOTES: &str = "table inet seen {
 }";
 
 #[test]
-fn the_matrix_on_a_gateway() {
-    let Some(lab) = Lab::connected(Mode::Gateway) else { return };
-    Matrix::prepare(&lab, Mode::Gateway).run();
+fn docker_on_a_gateway() {
+    run(Engine::Docker, Mode::Gateway);
 }
 
 #[test]
-fn the_matrix_on_a_host_with_one_interface() {
-    let Some(lab) = Lab::connected(Mode::ServerOnly) else { return };
-    Matrix::prepare(&lab, Mode::ServerOnly).run();
+fn docker_on_a_host_with_one_interface() {
+    run(Engine::Docker, Mode::ServerOnly);
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what the test is for")]
-fn print_table(table: &str) {
-    println!("{table}");
+#[test]
+fn podman_on_a_gateway() {
+    run(Engine::Podman, Mode::Gateway);
+}
+
+#[test]
+fn podman_on_a_host_with_one_interface() {
+    run(Engine::Podman, Mode::ServerOnly);
+}
+
+fn run(engine: Engine, mode: Mode) {
+    let Some(lab) = Lab::with(engine, mode) else { return };
+    Matrix::prepare(&lab, engine, mode).run();
 }
 
 /// One question and what came of it.
@@ -84,6 +94,7 @@ type LeftOut = BTreeMap<(&'static str, Family), BTreeMap<Source, Vec<&'static st
 
 struct Matrix<'a> {
     lab: &'a Lab,
+    engine: Engine,
     mode: Mode,
     /// The namespace of each source.
     places: BTreeMap<Source, String>,
@@ -91,7 +102,7 @@ struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    fn prepare(lab: &'a Lab, mode: Mode) -> Self {
+    fn prepare(lab: &'a Lab, engine: Engine, mode: Mode) -> Self {
         write_records(lab);
         apply(lab);
         lab.run_foreign("foreign", "demo-db", &json!({}));
@@ -123,20 +134,19 @@ impl<'a> Matrix<'a> {
         ])
         .succeeded();
         note(lab, &places[&Source::Host], "input");
-        for source in Source::ALL.into_iter().filter(|source| source.is_container()) {
-            let place = format!("--net={}", places[&source]);
-            let show = ["nsenter", &place, "--", "ip", "-6", "addr", "show", "dev", "eth0"];
-            assert_eq!(lab.host(&show).succeeded().stdout, "", "{} has IPv6", source.name());
+        for (source, place) in places.iter().filter(|(source, _)| source.is_container()) {
+            let address = link_local(lab, place, "eth0");
+            assert_eq!(address.is_some(), engine == Engine::Podman, "{}", source.name());
         }
         let servers = up(lab).map(|kind| serve(lab, kind)).collect();
-        Self { lab, mode, places, _servers: servers }
+        Self { lab, engine, mode, places, _servers: servers }
     }
 
     fn run(&self) {
         let (mut cells, left_out) = self.questions();
         self.ask(&mut cells);
         self.judge_what_arrived(&mut cells);
-        print_table(&table(self.mode, &cells, &left_out));
+        table::print(self.engine, self.mode, &cells, &left_out);
         let wrong = faults(&cells);
         assert!(wrong.is_empty(), "{} wrong cells:\n{}", wrong.len(), wrong.join("\n"));
         assert_pairs(&cells);
@@ -150,7 +160,7 @@ impl<'a> Matrix<'a> {
         for source in Source::ALL {
             for family in [Family::V4, Family::V6] {
                 for way in Way::ALL {
-                    match ends(self.mode, source, way, family) {
+                    match ends(self.engine, self.mode, source, way, family) {
                         Ok(ends) => cells.extend(self.row(source, way, family, ends)),
                         Err(why) => {
                             let ways = left_out.entry((why, family)).or_default();
@@ -167,21 +177,35 @@ impl<'a> Matrix<'a> {
         let mut row = Vec::new();
         for kind in Kind::ALL {
             for transport in Transport::BOTH {
-                let to = if let Some(to) = ends.to {
-                    SocketAddr::new(to, kind.port())
-                } else if kind == Kind::Disabled {
-                    // It has no process, and so no address but the one in its record.
-                    SocketAddr::new(address(self.lab, kind), INSIDE)
-                } else {
-                    SocketAddr::new(self.lab.address(kind.name()).parse().unwrap(), INSIDE)
-                };
-                let must = may(self.mode, source, way, kind, family);
+                let Some(to) = self.address(ends, way, kind, family) else { continue };
+                let must = may(self.engine, self.mode, source, way, kind, family);
                 let limit = if must { OPEN } else { CLOSED };
                 let shot = Shot { transport, from: ends.from, to, limit };
                 row.push(Cell { source, way, kind, shot, must, is: false, wrong: None });
             }
         }
         row
+    }
+
+    /// What a question is sent to; none when the container has no address of the family, because
+    /// there is none.
+    fn address(&self, ends: Ends, way: Way, kind: Kind, family: Family) -> Option<SocketAddr> {
+        let lab = self.lab;
+        let (address, port) = match (ends.to, way, family) {
+            (Some(to), _, _) => (to, kind.port()),
+            (None, Way::ToLink, _) => {
+                (link_local(lab, &self.places[&Source::Host], "wharf0")?, kind.port())
+            }
+            // It has no process, and so no address but the one in its record.
+            (None, _, Family::V4) if kind == Kind::Disabled => (address(lab, kind), INSIDE),
+            (None, _, Family::V6) if kind == Kind::Disabled => return None,
+            (None, _, Family::V4) => (lab.address(kind.name()).parse().unwrap(), INSIDE),
+            (None, _, Family::V6) => {
+                let place = of_process(lab.pid(kind.name()));
+                (link_local(lab, &place, "eth0")?, INSIDE)
+            }
+        };
+        Some(SocketAddr::new(address, port))
     }
 
     fn ask(&self, cells: &mut [Cell]) {
@@ -225,7 +249,8 @@ impl<'a> Matrix<'a> {
                 Family::V6 => (&host, cell.kind.port()),
             };
             let arrived = seen.contains(&format!("{from} . {} . {port}", transport.as_str()));
-            let listens = cell.family() == Family::V4 || cell.kind.is_published();
+            let proxied = self.engine == Engine::Docker && cell.kind.is_published();
+            let listens = cell.family() == Family::V4 || proxied;
             if arrived && listens && !allowed.contains(&(from, cell.kind, transport)) {
                 cell.is = true;
                 cell.wrong = (!cell.must).then(|| format!("packets of {from} arrived"));
@@ -247,7 +272,7 @@ impl<'a> Matrix<'a> {
         apply(self.lab);
         let _server = serve(self.lab, Kind::Disabled);
         for source in [Source::Lan, Source::Friend] {
-            let ends = ends(self.mode, source, Way::ToLan, Family::V4).unwrap();
+            let ends = ends(self.engine, self.mode, source, Way::ToLan, Family::V4).unwrap();
             let to = SocketAddr::new(ends.to.unwrap(), Kind::Disabled.port());
             let shot = |transport| Shot { transport, from: ends.from, to, limit: OPEN };
             let answers = ask_all(&self.places[&source], &Transport::BOTH.map(shot));
@@ -265,9 +290,23 @@ struct Ends {
 }
 
 /// From which address to which one, or why there is no such question.
-fn ends(mode: Mode, source: Source, way: Way, family: Family) -> Result<Ends, &'static str> {
-    if family == Family::V6 && source.is_container() {
-        return Err("the containers have IPv4 only");
+fn ends(
+    engine: Engine,
+    mode: Mode,
+    source: Source,
+    way: Way,
+    family: Family,
+) -> Result<Ends, &'static str> {
+    if family == Family::V6 && (source.is_container() || way == Way::Direct) {
+        return match (engine, source, way) {
+            (Engine::Docker, _, _) => Err("the containers have IPv4 only"),
+            (_, Source::Foreign, _) => Err("it is on another bridge"),
+            (_, Source::Lan | Source::Friend | Source::Stranger, _) => {
+                Err("the containers' addresses are of their bridge")
+            }
+            (_, _, Way::ToLink | Way::Direct) => Ok(Ends { from: None, to: None }),
+            (_, _, _) => Err("the containers have addresses of their bridge only"),
+        };
     }
     let near = match (mode, source) {
         (Mode::Gateway, Source::Friend | Source::Stranger) => [HOST_WAN, HOST_WAN6],
@@ -284,7 +323,6 @@ fn ends(mode: Mode, source: Source, way: Way, family: Family) -> Result<Ends, &'
         Way::ToBridge if family == Family::V6 => return Err("the bridge has IPv4 only"),
         Way::ToBridge if source == Source::Foreign => return Err("it is on another bridge"),
         Way::ToBridge => Some(BRIDGE),
-        Way::Direct if family == Family::V6 => return Err("the containers have IPv4 only"),
         Way::Direct => None,
         Way::Loopback if family == Family::V6 && source != Source::Host => {
             return Err("the kernel sends no packet to ::1 by a wire");
@@ -342,7 +380,9 @@ fn with_scope(place: &str, shot: &Shot) -> Shot {
     if let SocketAddr::V6(to) = shot.to
         && to.ip().is_unicast_link_local()
     {
-        let number = crate::lab::probe::within(place, || nix::net::if_::if_nametoindex("eth0"));
+        let of_eth0 = || nix::net::if_::if_nametoindex("eth0");
+        let number =
+            within(place, move || of_eth0().or_else(|_| nix::net::if_::if_nametoindex("wharf0")));
         let scope = number.join().unwrap().unwrap();
         shot.to = SocketAddr::V6(SocketAddrV6::new(*to.ip(), to.port(), 0, scope));
     }
@@ -391,6 +431,15 @@ fn up(lab: &Lab) -> impl Iterator<Item = Kind> {
 /// The address in the record of `kind`.
 fn address(lab: &Lab, kind: Kind) -> IpAddr {
     lab.db(&["docker_containers", "getprop", kind.name(), "Address"]).trim().parse().unwrap()
+}
+
+/// The address of `interface` in namespace `place` that is good on its link only.
+fn link_local(lab: &Lab, place: &str, interface: &str) -> Option<IpAddr> {
+    let place = format!("--net={place}");
+    let show = ["nsenter", &place, "--", "ip", "-6", "-o", "addr", "show", "dev", interface];
+    let shown = lab.host(&show).succeeded().stdout;
+    let word = shown.split_whitespace().find(|word| word.starts_with("fe80:"))?;
+    word.split('/').next()?.parse().ok()
 }
 
 /// Answers UDP in the container of `kind`, and notes who sends what to it.
@@ -443,41 +492,4 @@ fn assert_pairs(cells: &[Cell]) {
         });
         assert!(pair.is_some(), "nobody reached {} to show that it serves", cell.kind.name());
     }
-}
-
-/// Rows: source, family, way; columns: kind, TCP before UDP.
-fn table(mode: Mode, cells: &[Cell], left_out: &LeftOut) -> String {
-    let mut text = format!("{mode:?}: {} cells, each TCP then UDP\n", cells.len());
-    text.push_str(
-        "O must be open and is, . must be closed and is, ! must be open, X must be closed\n",
-    );
-    let _ = write!(text, "{:38}", "");
-    for kind in Kind::ALL {
-        let _ = write!(text, "{:10}", kind.name());
-    }
-    let mut row = None;
-    for cell in cells {
-        let this = (cell.source, cell.family(), cell.way);
-        if row != Some(this) {
-            row = Some(this);
-            let (source, way) = (cell.source.name(), cell.way.name());
-            let _ = write!(text, "\n{source:9} {:?} {way:24} ", cell.family());
-        }
-        let sign = match (cell.must, cell.is) {
-            (true, true) => 'O',
-            (false, false) => '.',
-            (true, false) => '!',
-            (false, true) => 'X',
-        };
-        let width = if cell.shot.transport == Transport::Tcp { 1 } else { 9 };
-        let _ = write!(text, "{sign:width$}");
-    }
-    text.push('\n');
-    for ((why, family), sources) in left_out {
-        let _ = writeln!(text, "not asked by {family:?}, because {why}:");
-        for (source, ways) in sources {
-            let _ = writeln!(text, "    {}: {}", source.name(), ways.join(", "));
-        }
-    }
-    text
 }

@@ -3,14 +3,32 @@
 //! The engine of a laboratory: its start, its end, its images.
 
 use std::fs;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Lab, http, process, root_file_system};
+use super::{Lab, http, podman, process, root_file_system};
 
 /// How long the engine gets to answer after its start, on a busy machine.
 const ENGINE_START: Duration = Duration::from_secs(60);
+
+/// Which engine a laboratory has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Docker,
+    Podman,
+}
+
+impl Engine {
+    /// What must be installed for it.
+    pub(super) const fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Docker => &["dockerd", "containerd"],
+            Self::Podman => podman::PROGRAMS,
+        }
+    }
+}
 
 impl Lab {
     /// The pid of the engine, which must have been started.
@@ -56,6 +74,13 @@ impl Lab {
     /// Starts the engine and does not wait for it.
     pub(crate) fn begin_engine(&mut self) {
         self.reap_engine();
+        self.engine = Some(match self.kind {
+            Engine::Docker => self.begin_docker(),
+            Engine::Podman => self.begin_podman(),
+        });
+    }
+
+    fn begin_docker(&self) -> Child {
         let dir = &self.dir;
         let config = json!({
             "hosts": [self.docker_host()],
@@ -73,7 +98,7 @@ impl Lab {
         fs::write(&file, config.to_string()).unwrap();
         let mut command = self.on_host("setpriv");
         command.args(["--pdeathsig", "TERM", "dockerd", "--config-file"]).arg(&file);
-        self.engine = Some(process::start(&mut command, &dir.join("dockerd.log")));
+        process::start(&mut command, &dir.join("dockerd.log"))
     }
 
     fn engine_answers(&self) -> bool {

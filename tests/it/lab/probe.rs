@@ -167,7 +167,7 @@ impl Server {
 
     /// Answers each datagram to `port` with `text`.
     pub(crate) fn udp(file: &str, port: u16, text: String) -> Self {
-        let bound = within(file, move || UdpSocket::bind(("0.0.0.0", port)).unwrap());
+        let bound = within(file, move || UdpSocket::bind(("::", port)).unwrap());
         let socket = bound.join().unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         Self::start(file, move |stop| {

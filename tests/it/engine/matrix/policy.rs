@@ -7,7 +7,7 @@
 //! passes where access is private. A container reaches another one along a link only, and this
 //! host at no port but those of its `HostAccess`. Who says an address that is not his gets nothing.
 
-use crate::lab::Mode;
+use crate::lab::{Engine, Mode};
 
 /// The records, one for each kind of exposure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -175,7 +175,19 @@ pub(super) enum Family {
 }
 
 /// Whether a question of `source` must be answered.
-pub(super) fn may(mode: Mode, source: Source, way: Way, kind: Kind, family: Family) -> bool {
+pub(super) fn may(
+    engine: Engine,
+    mode: Mode,
+    source: Source,
+    way: Way,
+    kind: Kind,
+    family: Family,
+) -> bool {
+    // Podman has no proxy, and its containers only what the kernel gives each interface: links and
+    // HostAccess are of IPv4 addresses, so that nobody but the host has anything to do there.
+    if engine == Engine::Podman && family == Family::V6 {
+        return way == Way::Direct && source == Source::Host && kind != Kind::Disabled;
+    }
     let is_up = kind != Kind::Disabled;
     match way {
         Way::Direct => is_up && matches!(source, Source::Host | Source::Linked),

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Podman behind its socket that speaks Docker's API, as the engine of a laboratory.
+//!
+//! It keeps things at fixed places below /run, and so gets a mount namespace in which these lie in
+//! the laboratory's directory. Two laboratories would else share a name server.
+
+use std::fs;
+use std::path::Path;
+use std::process::Child;
+
+use super::{Lab, http, process};
+
+/// What a laboratory with Podman calls besides.
+pub(super) const PROGRAMS: &[&str] = &["podman", "runc", "conmon", "unshare"];
+
+/// Not crun, which refuses hosts with both versions of control groups; limits below the hard ones.
+const CONTAINERS: &str = r#"
+[containers]
+default_ulimits = ["nofile=20000:20000", "nproc=20000:20000"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+lock_type = "file"
+[network]
+network_backend = "netavark"
+network_config_dir = "DIR/networks"
+default_subnet = "172.31.250.0/24"
+"#;
+
+const STORAGE: &str = r#"
+[storage]
+driver = "overlay"
+runroot = "DIR/run"
+graphroot = "DIR/data"
+"#;
+
+const SCRIPT: &str = r#"
+set -e
+mkdir -p "$1/run-containers" "$1/run-netns" "$1/run-libpod" /run/containers /run/netns /run/libpod
+mount --bind "$1/run-containers" /run/containers
+mount --bind "$1/run-netns" /run/netns
+mount --bind "$1/run-libpod" /run/libpod
+exec podman --root "$1/data" --runroot "$1/run" --tmpdir "$1/tmp" \
+	system service --time 0 "unix://$2"
+"#;
+
+impl Lab {
+    /// Starts Podman's service, which does not wait for it.
+    pub(super) fn begin_podman(&self) -> Child {
+        let dir = self.dir.display().to_string();
+        let write = |name: &str, text: &str| {
+            let file = self.dir.join(name);
+            fs::write(&file, text.replace("DIR", &dir)).unwrap();
+            file
+        };
+        let mut command = self.on_host("setpriv");
+        command.args(["--pdeathsig", "TERM", "unshare", "--mount", "sh", "-c", SCRIPT, "podman"]);
+        command.arg(&self.dir).arg(self.socket());
+        command.env("CONTAINERS_CONF", write("containers.conf", CONTAINERS));
+        command.env("CONTAINERS_STORAGE_CONF", write("storage.conf", STORAGE));
+        process::start(&mut command, &self.dir.join("dockerd.log"))
+    }
+}
+
+/// Removes all containers behind `socket`: they are in nobody's control group and name no directory,
+/// so their engine alone finds them.
+pub(super) fn remove_containers(socket: &Path) {
+    let ask = |method, path: &str| http::request(socket, method, path, "text/plain", None);
+    let Ok(list) = ask("GET", "/containers/json?all=true") else { return };
+    let Ok(list) = serde_json::from_slice::<serde_json::Value>(&list.body) else { return };
+    for container in list.as_array().into_iter().flatten() {
+        let id = container["Id"].as_str().unwrap_or_default();
+        drop(ask("DELETE", &format!("/containers/{id}?force=true")));
+    }
+}
