@@ -222,6 +222,7 @@ fn line(now: &str, source: &str) -> String {
 const EXACT: &[&str] = &[
     "localhost",
     "private",
+    "public",
     "private_tcp",
     "private_udp",
     "public_tcp",

@@ -38,12 +38,13 @@ fn a_changed_port_is_sent_as_its_elements_and_nothing_else() {
     setprop(&lab, "shop access public");
     apply(&lab);
 
-    wait_until(SOON, "the change is told", || changes(&monitor).len() >= 3);
+    wait_until(SOON, "the change is told", || changes(&monitor).len() >= 4);
     let mut told = changes(&monitor);
     told.sort();
     assert_eq!(
         told,
         [
+            "add element inet wharf public { tcp . 8080 }",
             "add element inet wharf public_tcp { 8080 }",
             "delete element inet wharf private { tcp . 8080 }",
             "delete element inet wharf private_tcp { 8080 }",
