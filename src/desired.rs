@@ -15,6 +15,7 @@ pub mod exposure;
 pub mod hook;
 pub mod link;
 pub mod memory;
+pub mod names;
 pub mod network;
 
 use std::collections::BTreeMap;
@@ -239,7 +240,8 @@ pub fn resolve(
         guard,
         routes,
         images: image_sources(snapshot),
-        engine: host.engine,
+        engine: host.engine.clone(),
+        names: None,
     };
     for (name, draft) in drafts {
         match draft.finish() {
@@ -252,6 +254,7 @@ pub fn resolve(
             }
         }
     }
+    desired.names = names::names(&host, &desired, &local, facts);
     rejected.extend(unnamed(snapshot, schema));
     rejected.sort_by(|a, b| (&a.database, &a.key).cmp(&(&b.database, &b.key)));
     // A fault of an image's record is one of every container that uses the image.

@@ -15,7 +15,7 @@ pub mod file;
 pub mod network;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -25,7 +25,7 @@ use crate::db::value::{ContainerName, ImageRef, Port};
 pub use container::{Container, ContainerSpec, ImageSource, SpecHash, Wanted};
 pub use exposure::{Access, Exposure, Guard, InForce, Route};
 pub use file::{FileKind, RenderedFile};
-pub use network::{Bridge, EngineOptions};
+pub use network::{Bridge, EngineOptions, NameRecord};
 
 /// Everything the records ask for, after all checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct Desired {
     pub images: BTreeMap<ImageRef, ImageSource>,
     /// Options of the engine itself.
     pub engine: EngineOptions,
+    /// Names for the host's name service; `None` when nobody asks for them.
+    pub names: Option<Vec<NameRecord>>,
 }
 
 /// What to look at, known from the records before anything is observed.
@@ -70,6 +72,8 @@ pub struct Query {
 pub struct Facts {
     /// Networks this host is connected to and that lie in private address space.
     pub local_networks: BTreeSet<IpNet>,
+    /// Addresses of this host on all its networks.
+    pub addresses: BTreeSet<IpAddr>,
     /// Networks in the routing table that are not ours, with their interface.
     pub routes: BTreeMap<IpNet, String>,
     /// Who has a connection with this host, as long as there is no bridge of ours.

@@ -88,6 +88,9 @@ impl Target {
 /// Path of the guard file.
 pub const GUARD: &str = "/etc/wharf/guard.nft";
 
+/// Path of the names for dnsmasq: both Debian's and openSUSE's read all of this directory.
+pub const NAMES: &str = "/etc/dnsmasq.d/wharf.conf";
+
 /// The targets that `desired` calls for.
 pub fn targets(desired: &Desired, web_server: bool, profile: Profile, root: &Root) -> Vec<Target> {
     let mut targets = vec![Target {
@@ -113,6 +116,16 @@ pub fn targets(desired: &Desired, web_server: bool, profile: Profile, root: &Roo
             }),
         });
     }
+    // Also when nobody asks for names any more: then it has none.
+    targets.push(Target {
+        kind: FileKind::Names,
+        template: "etc/dnsmasq.d/wharf.conf",
+        path: root.at(NAMES),
+        format: Format::Dnsmasq,
+        mode: 0o644,
+        check: Some(words(&["dnsmasq", "--test", "-C", "{file}"])),
+        adjust: Some(Adjust { unit: "dnsmasq".to_owned(), verb: Verb::Restart }),
+    });
     let options = match desired.engine.place {
         OptionsPlace::None => None,
         OptionsPlace::DaemonJson => Some(("etc/docker/daemon.json", Format::Json)),
@@ -132,7 +145,7 @@ pub fn targets(desired: &Desired, web_server: bool, profile: Profile, root: &Roo
 
 /// Every path that some target may have, to be looked at before it is known which are called for.
 pub fn all_paths(profile: Profile, root: &Root) -> BTreeSet<PathBuf> {
-    [GUARD, profile.web_alias_file(), "/etc/docker/daemon.json", "/etc/sysconfig/docker"]
+    [GUARD, NAMES, profile.web_alias_file(), "/etc/docker/daemon.json", "/etc/sysconfig/docker"]
         .into_iter()
         .map(|path| root.at(path))
         .collect()

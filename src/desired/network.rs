@@ -43,6 +43,8 @@ pub struct HostRecord {
     pub endpoint: Option<String>,
     /// Directory of the certificates for a TCP endpoint.
     pub certificates: Option<PathBuf>,
+    /// Whether names are rendered for the host's name service.
+    pub name_service: bool,
     /// Whether aliases are rendered for the host's web server.
     pub web_server: bool,
     domain: Option<String>,
@@ -90,6 +92,7 @@ pub fn host_record(
         },
         endpoint: props.get("Endpoint").map(str::to_owned),
         certificates: path("TlsCertPath"),
+        name_service: props.get("NameService") == Some("dnsmasq"),
         web_server: props.get("WebServer") != Some("none"),
         domain: domain(snapshot),
     };

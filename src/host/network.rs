@@ -29,7 +29,7 @@ const INSIDE: [&str; 8] = ["lo", "docker", "br-", "podman", "cni", "virbr", "vet
 pub fn facts(query: &Query, observed: &mut Observed) -> Result<(), Error> {
     let bridge = query.bridge.as_ref().map_or("", |bridge| bridge.name.as_str());
     let facts = &mut observed.facts;
-    facts.local_networks = local_networks(bridge)?;
+    (facts.local_networks, facts.addresses) = local_networks(bridge)?;
     facts.routes = routes()?;
     if !facts.routes.values().any(|interface| interface == bridge) {
         facts.peers = peers()?;
@@ -45,8 +45,10 @@ pub fn facts(query: &Query, observed: &mut Observed) -> Result<(), Error> {
 /// A table of the kernel cannot be read.
 pub fn facts_without_engine(query: &Query) -> Result<Facts, Error> {
     let bridge = query.bridge.as_ref().map_or("", |bridge| bridge.name.as_str());
+    let (local_networks, addresses) = local_networks(bridge)?;
     Ok(Facts {
-        local_networks: local_networks(bridge)?,
+        local_networks,
+        addresses,
         routes: routes()?,
         missing: query.mount_sources.iter().filter(|path| !path.exists()).cloned().collect(),
         memory_bytes: machine::memory_bytes(),
@@ -58,11 +60,11 @@ fn kernel<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> i
     move |source| Error::Kernel { what, source: Box::new(source) }
 }
 
-/// The networks of our interfaces that lie in private address space.
-fn local_networks(bridge: &str) -> Result<BTreeSet<IpNet>, Error> {
-    let addresses = nix::ifaddrs::getifaddrs().map_err(kernel("interfaces"))?;
-    let mut found = BTreeSet::new();
-    for interface in addresses {
+/// The networks of our interfaces that lie in private address space, and all our addresses.
+fn local_networks(bridge: &str) -> Result<(BTreeSet<IpNet>, BTreeSet<IpAddr>), Error> {
+    let interfaces = nix::ifaddrs::getifaddrs().map_err(kernel("interfaces"))?;
+    let (mut found, mut addresses) = (BTreeSet::new(), BTreeSet::new());
+    for interface in interfaces {
         let name = &interface.interface_name;
         if name == bridge || INSIDE.iter().any(|prefix| name.starts_with(prefix)) {
             continue;
@@ -70,15 +72,17 @@ fn local_networks(bridge: &str) -> Result<BTreeSet<IpNet>, Error> {
         let (Some(address), Some(mask)) = (interface.address, interface.netmask) else { continue };
         if let (Some(ip), Some(mask)) = (address.as_sockaddr_in(), mask.as_sockaddr_in()) {
             let network = Ipv4Net::with_netmask(ip.ip(), mask.ip()).map(|net| net.trunc());
+            addresses.insert(IpAddr::V4(ip.ip()));
             found.extend(network.ok().filter(|net| net.addr().is_private()).map(IpNet::V4));
         } else if let (Some(ip), Some(mask)) = (address.as_sockaddr_in6(), mask.as_sockaddr_in6()) {
             let network = Ipv6Net::with_netmask(ip.ip(), mask.ip()).map(|net| net.trunc());
             // Never link-local: every link has that network, the provider's too.
             let local = |net: &Ipv6Net| net.addr().is_unique_local();
             found.extend(network.ok().filter(local).map(IpNet::V6));
+            addresses.insert(IpAddr::V6(ip.ip()));
         }
     }
-    Ok(found)
+    Ok((found, addresses))
 }
 
 /// The IPv4 routes with their interface; the default route is none that anything could collide with.

@@ -17,6 +17,8 @@ pub enum FileKind {
     WebAlias,
     /// Options of the engine.
     EngineOptions,
+    /// Names, for the host's name service.
+    Names,
 }
 
 /// A file that is not written yet.

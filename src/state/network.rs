@@ -2,7 +2,8 @@
 
 //! The managed bridge and the options of the engine.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
@@ -49,4 +50,13 @@ pub enum OptionsPlace {
     DaemonJson,
     /// `DOCKER_OPTS` in `/etc/sysconfig/docker`.
     Sysconfig,
+}
+
+/// A name for the host's name service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NameRecord {
+    /// The whole name.
+    pub name: String,
+    /// What it stands for; never empty.
+    pub addresses: BTreeSet<IpAddr>,
 }

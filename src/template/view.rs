@@ -7,7 +7,7 @@
 //! | `KEY` | the record of `configuration` with that key |
 //! | `configuration` | all of them by key, for keys that are no names: `configuration["my-svc"].status` |
 //! | `databases` | every database by name, its records by key |
-//! | `containers`, `routes`, `links`, `local_networks`, `guard`, `engine`, `engine_options` | what the records come to |
+//! | `containers`, `routes`, `links`, `local_networks`, `guard`, `engine`, `engine_options`, `names` | what the records come to |
 //! | `event`, `arguments` | the event's name and arguments; empty without one |
 //! | `root`, `profile` | where Wharf lives, and on what |
 //!
@@ -31,8 +31,16 @@ use crate::state::{Container, Desired};
 use super::expand::LOST;
 
 /// Variables that need what the records come to.
-const RESOLVED: [&str; 7] =
-    ["containers", "routes", "links", "local_networks", "guard", "engine", "engine_options"];
+const RESOLVED: [&str; 8] = [
+    "containers",
+    "routes",
+    "links",
+    "local_networks",
+    "guard",
+    "engine",
+    "engine_options",
+    "names",
+];
 
 /// What is known before anything is rendered.
 #[derive(Clone, Debug, Default)]
@@ -269,6 +277,7 @@ fn resolved(desired: &Desired) -> Map<String, Value> {
         "local_networks": local,
         "engine": desired.engine,
         "engine_options": engine_options(desired),
+        "names": desired.names.as_deref().unwrap_or_default(),
     });
     match all {
         Value::Object(all) => all,

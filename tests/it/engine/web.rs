@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{SOON, apply, closed, set, street, until_page};
-use crate::lab::{HOST_LAN, HOST_WAN, Lab, WEB_TEXT};
+use crate::lab::{HOST_LAN, HOST_WAN, Lab, WEB_TEXT, wait_until};
 
 #[test]
 fn apache_leads_an_alias_to_its_container() {
@@ -140,4 +140,55 @@ impl Apache {
         fs::write(&file, text).unwrap();
         file
     }
+}
+
+/// What `name` stands for, asked from the LAN.
+fn address_of(lab: &Lab, name: &str) -> String {
+    let namespace =
+        format!("--net=/run/netns/{}-lan", lab.host(&["ip", "netns", "identify"]).stdout.trim());
+    let busybox = lab.busybox();
+    let asked = ["nsenter", &namespace, &busybox, "nslookup", "-type=a", name, HOST_LAN];
+    let told = lab.host(&asked).stdout;
+    // The first address is the server's.
+    let last = told.lines().filter_map(|line| line.split("Address:").nth(1)).nth(1);
+    last.map(|text| text.trim().to_owned()).unwrap_or_default()
+}
+
+#[test]
+fn the_lan_finds_a_container_by_its_name_at_the_hosts_address() {
+    let Some(lab) = Lab::new() else { return };
+    lab.db(&["configuration", "set", "DomainName", "example.org"]);
+    lab.db(&["configuration", "set", "docker", "service", "NameService", "dnsmasq"]);
+    set(&lab, &format!("{} access private", super::web("shop", 8080)));
+    set(&lab, "mysql service status enabled Image demo-db TCPPort 3306 PortMapping none");
+    apply(&lab);
+    let file = lab.root().join("etc/dnsmasq.d/wharf.conf");
+    let server = || {
+        let listen = format!("--listen-address={HOST_LAN}");
+        let conf = format!("--conf-file={}", file.display());
+        lab.spawn(&[
+            "dnsmasq",
+            "-k",
+            &conf,
+            &listen,
+            "--bind-interfaces",
+            "--no-resolv",
+            "--no-hosts",
+            "--pid-file=",
+        ])
+    };
+    let first = server();
+    wait_until(SOON, "it answers", || address_of(&lab, "shop.example.org") == HOST_LAN);
+    assert_eq!(address_of(&lab, "mysql.example.org"), lab.address("mysql"));
+    assert_eq!(address_of(&lab, "stranger.example.org"), "");
+    until_page(WEB_TEXT, || {
+        lab.lan_get(&format!("http://{}:8080/", address_of(&lab, "shop.example.org")))
+    });
+    drop(first);
+
+    lab.db(&["configuration", "setprop", "docker", "NameService", "none"]);
+    apply(&lab);
+    let _second = server();
+    assert!(!fs::read_to_string(&file).unwrap().contains("host-record"));
+    lab.wharf(&["plan"]).succeeded();
 }
