@@ -12,6 +12,7 @@ mod faults;
 mod guard;
 mod image;
 mod matrix;
+mod neighbours;
 mod network;
 mod pass;
 mod web;
