@@ -115,19 +115,7 @@ async fn one_pass<H: Host>(
     match result {
         Ok(report) => {
             let took = format!("{:.2}s", begun.elapsed().as_secs_f64());
-            let news = last.as_ref().is_none_or(|last| last.rejected != report.rejected);
-            if news {
-                for rejection in &report.rejected {
-                    tracing::warn!(record = rejection.key, "record rejected: {rejection}");
-                }
-            }
-            for failure in &report.failed {
-                tracing::error!(
-                    step = failure.step,
-                    error = failure.because.join(": "),
-                    "step failed"
-                );
-            }
+            log(&report, last.as_ref());
             let (done, failed) = (report.done.len(), report.failed.len());
             if matches!(cause, Trigger::Guard(_)) && done > 0 {
                 tracing::warn!(%cause, took, "the guard table was not as loaded; it is again");
@@ -145,6 +133,22 @@ async fn one_pass<H: Host>(
             tracing::error!(%cause, error = full(&error), "no pass");
             true
         }
+    }
+}
+
+/// What went wrong, and what is not as in the pass before.
+fn log(report: &Report, last: Option<&Report>) {
+    if last.is_none_or(|last| last.rejected != report.rejected) {
+        for rejection in &report.rejected {
+            tracing::warn!(record = rejection.key, "record rejected: {rejection}");
+        }
+    }
+    let known = last.map_or(&[][..], |last| &last.notices);
+    for notice in report.notices.iter().filter(|notice| !known.contains(notice)) {
+        tracing::warn!("{notice}");
+    }
+    for failure in &report.failed {
+        tracing::error!(step = failure.step, error = failure.because.join(": "), "step failed");
     }
 }
 

@@ -228,6 +228,7 @@ pub fn resolve(
         network::hold_bridged(&mut drafts);
     }
     let overcommitted = memory::check(&mut drafts, facts);
+    notices.extend(network::lost_rules(&host, facts));
     notices.extend(overcommitted.as_ref().map(Overcommitted::notice));
 
     let local = network::local_networks(&host, bridge.as_ref(), snapshot, facts);

@@ -39,7 +39,7 @@ use serde_json::Value;
 use crate::db::value::ContainerName;
 use crate::plan::Step;
 use crate::settings::Root;
-use crate::state::{Observed, Query};
+use crate::state::{Observed, ObservedNetwork, Query};
 
 /// Why the machine could not be looked at or changed.
 #[derive(Debug, thiserror::Error)]
@@ -192,6 +192,11 @@ impl Host for System {
         };
         if query.in_force {
             observed.in_force = self.firewall.in_force(&observed.guard).await?;
+        }
+        if let Some(bridge) = &query.bridge
+            && observed.network == ObservedNetwork::Right
+        {
+            observed.facts.lost_rules = self.firewall.lost_rules(bridge, query.note).await?;
         }
         observed.files = file::observe(&query.targets, &self.memory)?;
         network::facts(query, &mut observed)?;

@@ -90,6 +90,8 @@ pub struct Facts {
     pub missing: BTreeSet<PathBuf>,
     /// Whether it was us who turned IP forwarding on.
     pub forwarding_is_ours: bool,
+    /// Tables of the packet filter in which the engine's rules for our bridge were, and are no more.
+    pub lost_rules: Vec<String>,
     /// Memory of the machine in bytes; `None` when it is not known.
     pub memory_bytes: Option<u64>,
 }

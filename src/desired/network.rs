@@ -193,6 +193,17 @@ pub fn usable_bridge(
     None
 }
 
+/// What the engine had written for the bridge and somebody has wiped: only the engine writes it again.
+pub fn lost_rules(host: &HostRecord, facts: &Facts) -> Option<String> {
+    let bridge = host.bridge.as_ref().filter(|_| !facts.lost_rules.is_empty())?;
+    Some(format!(
+        "the engine's rules for {} are gone ({}): containers may not reach each other and the outside; \
+         what is private stays so; to have them again: systemctl restart docker",
+        bridge.name,
+        facts.lost_rules.join(", ")
+    ))
+}
+
 fn overlaps(a: IpNet, b: Ipv4Net) -> bool {
     match a {
         IpNet::V4(a) => a.contains(&b.network()) || b.contains(&a.network()),

@@ -7,6 +7,7 @@
 //! own way, and differently by version. And as long as nobody has changed any rule (the kernel counts the
 //! changes), it is not read at all.
 
+mod beside;
 mod delta;
 mod netlink;
 
@@ -21,9 +22,9 @@ use crate::db::value::Protocol;
 use crate::host::memory::{LoadedGuard, Memory};
 use crate::host::{Error, command, file};
 use crate::settings::Root;
-use crate::state::ObservedGuard;
 use crate::state::container::hex;
 use crate::state::exposure::{HostPort, InForce};
+use crate::state::{Bridge, ObservedGuard};
 
 pub use netlink::{Change, Watch};
 
@@ -39,12 +40,13 @@ pub struct Firewall {
     memory: Memory,
     /// The generation at which the table was last seen as we loaded it; gone with the boot.
     seen: PathBuf,
+    beside: beside::Beside,
 }
 
 impl Firewall {
     /// The table of this network namespace, remembered below `root`.
     pub fn new(memory: Memory, root: &Root) -> Self {
-        Self { memory, seen: root.at("/run/wharf/guard") }
+        Self { memory, seen: root.at("/run/wharf/guard"), beside: beside::Beside::new(root) }
     }
 
     /// The guard table in the kernel; when `note`, what was seen is noted for the next look.
@@ -71,6 +73,16 @@ impl Firewall {
             }
             Some(_) | None => Ok(ObservedGuard::Altered),
         }
+    }
+
+    /// The engine's tables that had rules for `bridge` and have none any more, as their owner calls them;
+    /// when `note`, what was seen is noted for the next look.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be noted.
+    pub async fn lost_rules(&self, bridge: &Bridge, note: bool) -> Result<Vec<String>, Error> {
+        self.beside.lost(bridge, note).await
     }
 
     /// Whether no rule of this machine was changed since the table was seen as loaded from `source`.

@@ -178,6 +178,7 @@ impl Report {
         images: &BTreeMap<ContainerName, String>,
     ) {
         self.rejected.clone_from(&resolution.rejected);
+        self.notices.clone_from(&resolution.notices);
         self.remaining = lines(plan);
         self.held = plan.held.iter().map(|(name, why)| (name.to_string(), why.clone())).collect();
         // A container whose record is gone is still ours until it is removed.

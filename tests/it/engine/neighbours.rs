@@ -6,6 +6,16 @@
 //! what a record keeps closed.
 
 mod foreign;
+mod policy;
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, setns};
 
 use crate::lab::Lab;
 
@@ -46,4 +56,56 @@ fn without_counters(line: &str) -> String {
 fn assert_same(before: &str, after: &str, when: &str) {
     let diff = similar::TextDiff::from_lines(before, after);
     assert!(before == after, "{when}:\n{}", diff.unified_diff());
+}
+
+/// A client on the Internet that tries to connect all the time.
+struct Prober {
+    stop: Arc<AtomicBool>,
+    tries: Arc<AtomicUsize>,
+    connects: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Prober {
+    /// Tries `ports` of each of `hosts`, some hundred times a second altogether.
+    fn start(lab: &Lab, hosts: &[&str], port: u16) -> Self {
+        // The directory is called `NAME.xxxxxx`, the Internet's namespace `NAME-wan`.
+        let dir = lab.scratch("").components().next_back().unwrap().as_os_str().to_owned();
+        let name = dir.to_str().unwrap().rsplit_once('.').unwrap().0.to_owned();
+        let prober = Self {
+            stop: Arc::default(),
+            tries: Arc::default(),
+            connects: Arc::default(),
+            threads: Vec::new(),
+        };
+        let addresses = hosts.iter().map(|host| format!("{host}:{port}").parse().unwrap());
+        let threads = addresses.flat_map(|address: SocketAddr| [address; 3]).map(|address| {
+            let namespace = File::open(format!("/run/netns/{name}-wan")).unwrap();
+            let (stop, tries, connects) =
+                (prober.stop.clone(), prober.tries.clone(), prober.connects.clone());
+            thread::spawn(move || {
+                setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    tries.fetch_add(1, Ordering::Relaxed);
+                    let got = TcpStream::connect_timeout(&address, Duration::from_millis(25));
+                    connects.fetch_add(usize::from(got.is_ok()), Ordering::Relaxed);
+                }
+            })
+        });
+        Self { threads: threads.collect(), ..prober }
+    }
+
+    /// How often it got through so far.
+    fn connects(&self) -> usize {
+        self.connects.load(Ordering::Relaxed)
+    }
+
+    /// Ends it: how often it tried, and how often it got through.
+    fn end(self) -> (usize, usize) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+        (self.tries.load(Ordering::Relaxed), self.connects.load(Ordering::Relaxed))
+    }
 }
