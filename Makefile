@@ -13,7 +13,7 @@ AS_ROOT := $(if $(SUDO),$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" CARGO_TARGET_DIR
 DEMO := $(SUDO) env DOCKER_HOST="$(DOCKER_HOST)" DEMO_ROOT="$(DEMO_ROOT)" \
 	WHARF="$(CARGO_TARGET_DIR)/release/wharf" tests/demo.sh
 
-.PHONY: help build demo demo-clean test check fuzz bench bench-db bench-templates
+.PHONY: help build demo demo-clean test check fuzz bench bench-db bench-guard bench-templates
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -55,6 +55,10 @@ bench: ## Measure wharf beside the plain engine calls for the same work (N="1 20
 bench-templates: ## Measure expand-template and signal-event beside the cost of an empty process (RUNS=31)
 	@tests/setup.sh bench
 	@CARGO="$(CARGO)" benches/templates.sh $(RUNS)
+
+bench-guard: ## Measure the guard of a thousand ports: rendering, loading, and what a flow through it costs
+	@tests/setup.sh bench
+	@$(AS_ROOT) CARGO="$(CARGO)" benches/guard.sh
 
 bench-db: ## Measure db on both stores beside the cost of an empty process (RUNS=41)
 	@tests/setup.sh bench

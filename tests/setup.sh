@@ -93,6 +93,9 @@ needs() {
 	want util-linux has nsenter
 	want util-linux has setpriv
 	want tar has tar
+	if [ "$list" = bench ]; then
+		want iperf3 has iperf3
+	fi
 	if [ "$list" = test ]; then
 		want podman has podman
 		want podman netavark
