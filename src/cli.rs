@@ -15,6 +15,7 @@ mod edit;
 mod events;
 mod expand;
 mod export;
+mod exposure;
 pub mod hand;
 mod history;
 mod init;
@@ -52,7 +53,7 @@ pub enum Exit {
     Failed = 1,
     /// The arguments make no sense.
     Usage = 2,
-    /// The host differs from the records (`plan`, `status`).
+    /// The host differs from the records (`plan`, `status`, `exposure`).
     Differs = 3,
 }
 
@@ -75,7 +76,7 @@ struct Cli {
 }
 
 const EXITS: &str = "Exit status: 0 done or nothing to do; 1 something was not done, with the reason on stderr; \
-2 the arguments make no sense; 3 the host differs from the records (plan, status).";
+2 the arguments make no sense; 3 the host differs from the records (plan, status, exposure).";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -85,6 +86,8 @@ enum Command {
     Apply(Output),
     /// Show each record and its container
     Status(Output),
+    /// Show what of this host can be reached, by whom and why; status 3 when nobody asked for it
+    Exposure(exposure::Wanted),
     /// Start a container by hand, and those it links to first; ends with the boot
     Start(Named),
     /// Stop a container by hand; ends with the boot
@@ -243,6 +246,7 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
             let exit = apply(root, output, &Wish::default());
             if owed::pay(root, output) { exit } else { Exit::Failed }
         }
+        Command::Exposure(wanted) => exposure::exposure(root, &wanted),
         Command::Start(named) => hand::start(root, &named.name),
         Command::Stop(named) => hand::stop(root, &named.name),
         Command::Restart(named) => hand::restart(root, &named.name),

@@ -17,6 +17,7 @@ pub mod link;
 pub mod memory;
 pub mod names;
 pub mod network;
+pub mod service;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,6 +30,7 @@ use crate::db::schema::{Fault, Schema};
 use crate::db::value::{ContainerName, ImageRef, one_line};
 use crate::db::{Change, DbName, Record, Records};
 use crate::settings::Root;
+use crate::state::exposure::{Asked, HostPort};
 use crate::state::{Desired, Facts, ImageSource, Query};
 
 use container::Draft;
@@ -116,6 +118,8 @@ pub struct Resolution {
     pub notices: Vec<String>,
     /// The limits of memory when they come to more than the machine has; among the notices too.
     pub overcommitted: Option<Overcommitted>,
+    /// Which container record has asked for which host port.
+    pub asked: BTreeMap<HostPort, Asked>,
 }
 
 /// An address for a record that needs one.
@@ -233,6 +237,7 @@ pub fn resolve(
 
     let local = network::local_networks(&host, bridge.as_ref(), snapshot, facts);
     let guard = exposure::guard(&drafts, &host, bridge.as_ref(), &local, facts);
+    let asked = exposure::asked(&drafts, facts);
     let routes = exposure::routes(&drafts, facts);
     let mut desired = Desired {
         bridge,
@@ -260,7 +265,7 @@ pub fn resolve(
     rejected.sort_by(|a, b| (&a.database, &a.key).cmp(&(&b.database, &b.key)));
     // A fault of an image's record is one of every container that uses the image.
     rejected.dedup();
-    Resolution { desired, rejected, notices, overcommitted }
+    Resolution { desired, rejected, notices, overcommitted, asked }
 }
 
 /// A draft of each container record whose key can be a name, and what the admin should know.

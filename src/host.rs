@@ -23,6 +23,7 @@ pub mod owed;
 pub mod past;
 pub mod process;
 pub mod ready;
+pub mod socket;
 pub mod sysctl;
 pub mod syslog;
 pub mod target;

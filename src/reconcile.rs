@@ -9,8 +9,10 @@
 //! [`Report`], never in the log alone.
 
 pub mod expand;
+pub mod exposure;
 pub mod report;
 pub mod services;
+pub mod survey;
 #[cfg(test)]
 mod tests;
 

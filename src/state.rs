@@ -13,6 +13,7 @@ pub mod container;
 pub mod exposure;
 pub mod file;
 pub mod network;
+pub mod socket;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};

@@ -8,9 +8,10 @@ use crate::cli::{author, complain};
 use crate::db::schema::Schema;
 use crate::db::{Audit, DbName, Location};
 use crate::desired;
-use crate::host::System;
 use crate::host::engine::{Endpoint, Engine, endpoint};
+use crate::host::{self, System};
 use crate::reconcile::Context;
+use crate::reconcile::survey::Machine;
 use crate::settings::{self, Root, Settings, StoreSetting};
 use crate::template::Roots;
 
@@ -105,6 +106,26 @@ impl Desk {
                 return None;
             }
         };
+        let host = System::new(engine, self.settings.root.clone(), self.settings.ready_timeout);
+        Some(self.with(host))
+    }
+
+    /// The context of a look, for which an engine is no must.
+    pub(super) fn survey(self) -> Context<Machine> {
+        let host = match self.engine() {
+            Ok(engine) => {
+                let (root, timeout) = (self.settings.root.clone(), self.settings.ready_timeout);
+                Machine::WithEngine(Box::new(System::new(engine, root, timeout)))
+            }
+            Err(source) => Machine::WithoutEngine(host::Error::Engine {
+                doing: "list containers".to_owned(),
+                source: Box::new(source),
+            }),
+        };
+        self.with(host).0
+    }
+
+    fn with<H>(self, host: H) -> (Context<H>, Settings) {
         let overrides = self.overrides_file();
         let templates = Roots::of(self.settings.profile, &self.settings.root);
         let Self { settings, schema, store, audit } = self;
@@ -115,10 +136,10 @@ impl Desk {
             audit,
             schema,
             templates,
-            host: System::new(engine, settings.root.clone(), settings.ready_timeout),
+            host,
             overrides,
             parallel: settings.parallel,
         };
-        Some((context, settings))
+        (context, settings)
     }
 }

@@ -10,15 +10,19 @@ use std::fmt;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::db::DbName;
 use crate::db::value::{ContainerName, Egress, Port, Protocol};
 use crate::desired::container::Draft;
 use crate::desired::network::HostRecord;
 use crate::state::exposure::{
-    EgressFlow, Guard, HostFlow, HostPort, LinkFlow, Matches, Route, Source,
+    Asked, EgressFlow, Guard, HostFlow, HostPort, LinkFlow, Matches, Route, Source,
 };
 use crate::state::{Access, Bridge, ContainerSpec, Exposure, Facts};
 
 type Drafts = BTreeMap<ContainerName, Draft>;
+
+/// What says who may reach a record's ports.
+const ABOUT_ACCESS: &[&str] = &["access", "AllowHosts", "DenyHosts"];
 
 /// Rejects what two records cannot both have, and what somebody foreign has already.
 pub fn check(drafts: &mut Drafts, facts: &Facts) {
@@ -189,7 +193,7 @@ pub fn guard(
     }
     for draft in drafts.values() {
         if let Some(exposure) = &draft.exposure
-            && counts(draft, facts, &["access", "AllowHosts", "DenyHosts"])
+            && counts(draft, facts, ABOUT_ACCESS)
         {
             expose(&mut guard, draft, exposure, facts);
         }
@@ -209,13 +213,29 @@ pub fn guard(
     guard
 }
 
-fn expose(guard: &mut Guard, draft: &Draft, exposure: &Exposure, facts: &Facts) {
-    for port in &exposure.ports {
-        // A held container opens nothing that it has not open already.
-        if draft.is_held() && facts.published.get(port) != Some(&draft.name) {
-            continue;
+/// Which record of a container has asked for which host port; the same ports as in [`guard`].
+pub fn asked(drafts: &Drafts, facts: &Facts) -> BTreeMap<HostPort, Asked> {
+    let mut asked = BTreeMap::new();
+    for draft in drafts.values().filter(|draft| counts(draft, facts, ABOUT_ACCESS)) {
+        if let Some(exposure) = &draft.exposure {
+            asked.extend(opened(draft, exposure, facts).map(|port| {
+                let (database, key) = (DbName::CONTAINERS, draft.name.to_string());
+                (port.into(), Asked { database, key, access: exposure.access })
+            }));
         }
-        let host_port = HostPort::from(*port);
+    }
+    asked
+}
+
+/// The ports that the record opens: a held container opens nothing that it has not open already.
+fn opened(draft: &Draft, exposure: &Exposure, facts: &Facts) -> impl Iterator<Item = Port> {
+    let has = |port: &Port| !draft.is_held() || facts.published.get(port) == Some(&draft.name);
+    exposure.ports.iter().copied().filter(has)
+}
+
+fn expose(guard: &mut Guard, draft: &Draft, exposure: &Exposure, facts: &Facts) {
+    for port in opened(draft, exposure, facts) {
+        let host_port = HostPort::from(port);
         match exposure.access {
             Access::Localhost => drop(guard.localhost.insert(host_port)),
             Access::Private => drop(guard.private.insert(host_port)),

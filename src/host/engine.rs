@@ -32,6 +32,7 @@ use tokio::time::timeout;
 use crate::db::value::{ContainerName, ImageRef};
 use crate::host::Error as HostError;
 use crate::plan::NewContainer;
+use crate::state::socket::Listed;
 use crate::state::{Bridge, Health, Observed, ObservedNetwork, Query, Role};
 
 pub use endpoint::{BadEndpoint, Endpoint};
@@ -258,6 +259,15 @@ impl Engine {
             observed.network = self.network(bridge).await?;
         }
         Ok(observed)
+    }
+
+    /// Every container with the ports that it publishes now, and on which addresses.
+    ///
+    /// # Errors
+    ///
+    /// The engine does not answer.
+    pub async fn listed(&self) -> Result<Vec<Listed>, HostError> {
+        Ok(self.list().await?.into_iter().map(list::listed).collect())
     }
 
     async fn list(&self) -> Result<Vec<ContainerSummary>, HostError> {

@@ -10,6 +10,7 @@
 mod beside;
 mod delta;
 mod netlink;
+mod sets;
 
 use std::fs;
 use std::io;
@@ -24,6 +25,7 @@ use crate::host::{Error, command, file};
 use crate::settings::Root;
 use crate::state::container::hex;
 use crate::state::exposure::{HostPort, InForce};
+use crate::state::socket::Standing;
 use crate::state::{Bridge, ObservedGuard};
 
 pub use netlink::{Change, Watch};
@@ -47,6 +49,11 @@ impl Firewall {
     /// The table of this network namespace, remembered below `root`.
     pub fn new(memory: Memory, root: &Root) -> Self {
         Self { memory, seen: root.at("/run/wharf/guard"), beside: beside::Beside::new(root) }
+    }
+
+    /// The same, with the memory that is below `root`.
+    pub fn below(root: &Root) -> Self {
+        Self::new(Memory::new(root.at("/var/lib/wharf")), root)
     }
 
     /// The guard table in the kernel; when `note`, what was seen is noted for the next look.
@@ -162,6 +169,19 @@ impl Firewall {
             localhost: text.elements("localhost").filter_map(port).collect(),
             private: text.elements("private").filter_map(port).collect(),
         })
+    }
+
+    /// What of the guard counts for packets now.
+    pub fn standing(&self, guard: &ObservedGuard) -> Standing {
+        match guard {
+            ObservedGuard::Absent => Standing::Absent,
+            ObservedGuard::Altered => Standing::Altered,
+            // Without its text nobody can say what is in it.
+            ObservedGuard::Loaded(_) => match self.memory.guard_text() {
+                Some(text) => Standing::Loaded(Box::new(sets::guard(&text))),
+                None => Standing::Altered,
+            },
+        }
     }
 
     /// What is to be sent so that the kernel holds `text`; `None` for all of it.

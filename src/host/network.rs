@@ -6,16 +6,15 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
-use std::num::NonZeroU16;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use procfs::net::{TcpState, route, tcp, tcp6, udp, udp6};
-use procfs::process::FDTarget;
+use procfs::net::{TcpState, route, tcp, tcp6};
 
 pub use watch::Watch;
 
-use crate::db::value::{Port, Protocol};
-use crate::host::{Error, machine};
+use crate::db::value::Port;
+use crate::host::{Error, machine, socket};
+use crate::state::socket::{Holder, Socket};
 use crate::state::{Facts, Observed, Query};
 
 /// Bridges of engines and virtual machines: what is connected to them is not the local network.
@@ -86,7 +85,7 @@ fn local_networks(bridge: &str) -> Result<(BTreeSet<IpNet>, BTreeSet<IpAddr>), E
 }
 
 /// The IPv4 routes with their interface; the default route is none that anything could collide with.
-fn routes() -> Result<BTreeMap<IpNet, String>, Error> {
+pub(super) fn routes() -> Result<BTreeMap<IpNet, String>, Error> {
     let routes = route().map_err(kernel("routes"))?;
     Ok(routes
         .into_iter()
@@ -112,43 +111,6 @@ fn peers() -> Result<BTreeSet<Ipv4Addr>, Error> {
         .collect())
 }
 
-/// A port that somebody listens on, with the socket's inode.
-struct Listener {
-    port: Port,
-    inode: u64,
-}
-
-fn listeners(wanted: &BTreeSet<Port>) -> Result<Vec<Listener>, Error> {
-    let mut found = Vec::new();
-    let mut add = |protocol, number: u16, inode| {
-        if let Some(number) = NonZeroU16::new(number) {
-            let port = Port { protocol, number };
-            if wanted.contains(&port) {
-                found.push(Listener { port, inode });
-            }
-        }
-    };
-    let sockets = kernel("TCP sockets");
-    // A kernel without IPv6 has no tcp6 and udp6.
-    for entry in tcp().map_err(&sockets)?.into_iter().chain(tcp6().unwrap_or_default()) {
-        if entry.state == TcpState::Listen {
-            add(Protocol::Tcp, entry.local_address.port(), entry.inode);
-        }
-    }
-    for entry in udp().map_err(kernel("UDP sockets"))?.into_iter().chain(udp6().unwrap_or_default())
-    {
-        // A connected UDP socket is a client's.
-        let is_server = match entry.remote_address.ip() {
-            IpAddr::V4(ip) => ip == Ipv4Addr::UNSPECIFIED,
-            IpAddr::V6(ip) => ip.is_unspecified(),
-        };
-        if is_server {
-            add(Protocol::Udp, entry.local_address.port(), entry.inode);
-        }
-    }
-    Ok(found)
-}
-
 /// Who holds the ports that records want, other than containers of ours.
 fn taken(query: &Query, observed: &mut Observed) -> Result<(), Error> {
     let mut taken: BTreeMap<Port, String> = BTreeMap::new();
@@ -161,48 +123,42 @@ fn taken(query: &Query, observed: &mut Observed) -> Result<(), Error> {
         |port: &Port| taken.contains_key(port) || observed.facts.published.contains_key(port);
     let unknown: BTreeSet<Port> =
         query.ports.iter().filter(|port| !is_known(port)).copied().collect();
-    let listeners = if unknown.is_empty() { Vec::new() } else { listeners(&unknown)? };
-    if !listeners.is_empty() {
-        let holders = holders(&listeners, observed);
-        taken.extend(holders);
+    if !unknown.is_empty() {
+        let mut listeners = socket::listening()?;
+        listeners.retain(|socket| unknown.contains(&port_of(socket)));
+        taken.extend(holders(&listeners, observed));
     }
     observed.facts.taken = taken;
     Ok(())
 }
 
+fn port_of(socket: &Socket) -> Port {
+    Port { protocol: socket.protocol, number: socket.port }
+}
+
 /// The processes behind `listeners`; a process inside a container of ours is not foreign.
-fn holders(listeners: &[Listener], observed: &Observed) -> BTreeMap<Port, String> {
-    let by_inode: BTreeMap<u64, Port> =
-        listeners.iter().map(|listener| (listener.inode, listener.port)).collect();
-    let mut found: BTreeMap<Port, String> = listeners
-        .iter()
-        .map(|listener| (listener.port, "a process that cannot be seen from here".to_owned()))
-        .collect();
-    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
-        let Ok(descriptors) = process.fd() else { continue };
-        for descriptor in descriptors.flatten() {
-            let FDTarget::Socket(inode) = descriptor.target else { continue };
-            let Some(port) = by_inode.get(&inode) else { continue };
-            if is_ours(&process, observed) {
-                found.remove(port);
-            } else {
-                let name = process.stat().map(|stat| stat.comm).unwrap_or_default();
-                found.insert(*port, format!("the process '{name}' ({})", process.pid()));
-            }
-        }
+fn holders(listeners: &[Socket], observed: &Observed) -> BTreeMap<Port, String> {
+    if listeners.is_empty() {
+        return BTreeMap::new();
+    }
+    let inodes = listeners.iter().map(|socket| socket.inode).collect();
+    let holders = socket::holders(&inodes);
+    let mut found = BTreeMap::new();
+    for socket in listeners {
+        let who = match holders.get(&socket.inode) {
+            Some(holder) if is_ours(holder, observed) => continue,
+            Some(holder) => format!("the process '{}' ({})", holder.name, holder.pid),
+            None => "a process that cannot be seen from here".to_owned(),
+        };
+        found.insert(port_of(socket), who);
     }
     found
 }
 
 /// Whether a process belongs to a container of ours: the engines put its id into the cgroup's path.
-fn is_ours(process: &procfs::process::Process, observed: &Observed) -> bool {
-    let Ok(groups) = process.cgroups() else { return false };
-    groups.into_iter().any(|group| {
-        observed
-            .containers
-            .values()
-            .any(|container| !container.id.is_empty() && group.pathname.contains(&container.id))
-    })
+fn is_ours(holder: &Holder, observed: &Observed) -> bool {
+    let has = |id: &str| !id.is_empty() && holder.groups.iter().any(|group| group.contains(id));
+    observed.containers.values().any(|container| has(&container.id))
 }
 
 impl Facts {

@@ -156,6 +156,17 @@ impl Guard {
     }
 }
 
+/// Who has asked for a host port to be open, and how far.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Asked {
+    /// The database.
+    pub database: &'static str,
+    /// The record.
+    pub key: String,
+    /// To whom.
+    pub access: Access,
+}
+
 /// A host port as two fields, for templates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct HostPort {

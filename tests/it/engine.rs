@@ -8,6 +8,7 @@
 
 mod daemon;
 mod event;
+mod exposure;
 mod faults;
 mod guard;
 mod image;

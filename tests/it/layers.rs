@@ -49,6 +49,8 @@ const PURE: &[&str] = &[
     "plan.rs",
     "host/handler/output.rs",
     "plan/",
+    "reconcile/exposure.rs",
+    "reconcile/exposure/",
 ];
 
 /// What a pure room cannot name: clock, file, socket, environment, process, randomness.

@@ -3,11 +3,15 @@
 //! The engine's list of containers → what was observed. Pure.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
 
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, PortSummaryTypeEnum};
+use bollard::models::{
+    ContainerSummary, ContainerSummaryStateEnum, PortSummary, PortSummaryTypeEnum,
+};
 
 use crate::db::value::{self, ContainerName, Port, Protocol};
+use crate::state::socket::{Binding, Listed};
 use crate::state::{
     Bridge, Foreign, Health, Leftover, Observed, ObservedContainer, ObservedNetwork, Role, Running,
 };
@@ -166,6 +170,43 @@ fn foreign(name: String, container: &ContainerSummary) -> Foreign {
     }
 }
 
+/// The same container as far as it can be reached.
+pub(super) fn listed(container: ContainerSummary) -> Listed {
+    let name = name_of(&container);
+    let label = container.labels.as_ref().and_then(|labels| labels.get(LABEL_RECORD));
+    let record = label.and_then(|record| value::container_name(record).ok());
+    let is_ours = |record: &ContainerName| {
+        let temporary = [Role::Next, Role::Previous];
+        name == record.as_str()
+            || temporary.iter().any(|role| name == format!("{record}{}", role.suffix()))
+    };
+    let mut bindings: Vec<Binding> = container.ports.iter().flatten().filter_map(binding).collect();
+    bindings.sort_unstable();
+    Listed {
+        record: record.filter(is_ours),
+        id: container.id.unwrap_or_default(),
+        image: container.image.unwrap_or_default(),
+        bindings,
+        name,
+    }
+}
+
+fn binding(port: &PortSummary) -> Option<Binding> {
+    let protocol = match port.typ {
+        Some(PortSummaryTypeEnum::TCP) => Protocol::Tcp,
+        Some(PortSummaryTypeEnum::UDP) => Protocol::Udp,
+        Some(PortSummaryTypeEnum::SCTP | PortSummaryTypeEnum::EMPTY) | None => return None,
+    };
+    let address = port.ip.as_deref().and_then(|ip| ip.parse().ok());
+    Some(Binding {
+        protocol,
+        // Podman says nothing for all addresses.
+        address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        port: NonZeroU16::new(port.public_port?)?,
+        inside: NonZeroU16::new(port.private_port)?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +241,33 @@ mod tests {
         assert!(found.containers.is_empty());
         let roles: Vec<Role> = found.leftovers.iter().map(|left| left.role).collect();
         assert_eq!(roles, [Role::Next, Role::Previous]);
+    }
+
+    #[test]
+    fn what_is_published_is_told_with_its_address() {
+        let port = |ip: Option<&str>, public| PortSummary {
+            ip: ip.map(str::to_owned),
+            private_port: 80,
+            public_port: public,
+            typ: Some(PortSummaryTypeEnum::TCP),
+        };
+        let summary = ContainerSummary {
+            ports: Some(vec![
+                port(Some("::"), Some(8080)),
+                port(Some("127.0.0.1"), Some(8081)),
+                port(None, Some(8082)),
+                port(None, None),
+            ]),
+            ..summary("renamed", &[(LABEL_RECORD, "wiki")], "a")
+        };
+        let found = listed(summary);
+        assert_eq!(found.record, None, "what somebody renamed is foreign");
+        let shown: Vec<String> = found
+            .bindings
+            .iter()
+            .map(|binding| format!("{} {} {}", binding.address, binding.port, binding.inside))
+            .collect();
+        assert_eq!(shown, ["0.0.0.0 8082 80", "127.0.0.1 8081 80", ":: 8080 80"]);
     }
 
     #[test]

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! A look at records and host for those who only want to know: `exposure` and `explain`.
+//!
+//! Without an engine the rest is told all the same; what is missing then is said by [`Survey::no_engine`].
+
+use crate::desired::service::{self, Service};
+use crate::desired::{self, Resolution, Snapshot};
+use crate::host::firewall::Firewall;
+use crate::host::{self, Host, System, network, socket};
+use crate::reconcile::exposure::{self, Given, Opening};
+use crate::reconcile::{Context, Error, Mode, records};
+use crate::state::socket::{Listed, Surroundings};
+use crate::state::{Facts, ObservedGuard, Query};
+
+/// What was found.
+#[derive(Debug)]
+pub struct Survey {
+    /// The records.
+    pub snapshot: Snapshot,
+    /// What the records ask for.
+    pub resolution: Resolution,
+    /// What of the host can be reached.
+    pub around: Surroundings,
+    /// What the host's services ask for.
+    pub services: Vec<Service>,
+    /// Why nothing is known of containers.
+    pub no_engine: Option<host::Error>,
+}
+
+impl Survey {
+    /// Each port at which somebody answers.
+    pub fn openings(&self) -> Vec<Opening> {
+        exposure::openings(&Given {
+            around: &self.around,
+            asked: &self.resolution.asked,
+            services: &self.services,
+        })
+    }
+}
+
+/// What is looked at.
+#[derive(Debug)]
+pub enum Machine {
+    /// The whole machine.
+    WithEngine(Box<System>),
+    /// The machine without its engine, and why.
+    WithoutEngine(host::Error),
+}
+
+/// What was seen of the machine.
+struct Seen {
+    facts: Facts,
+    guard: ObservedGuard,
+    containers: Vec<Listed>,
+    no_engine: Option<host::Error>,
+}
+
+/// Looks, and changes nothing.
+///
+/// # Errors
+///
+/// The records or the kernel's tables cannot be read.
+pub async fn survey(cx: Context<Machine>) -> Result<Survey, Error> {
+    let overrides = host::overrides::read(&cx.overrides)?;
+    let (snapshot, _) = records(&cx, Mode::Look, &overrides)?;
+    let query = desired::query(&snapshot, &cx.schema, &cx.root, &overrides);
+    let firewall = Firewall::below(&cx.root);
+    let seen = match cx.host {
+        Machine::WithEngine(system) => match look(&system, &query).await {
+            Err(error @ host::Error::Engine { .. }) => without(&firewall, &query, error).await?,
+            other => other?,
+        },
+        Machine::WithoutEngine(error) => without(&firewall, &query, error).await?,
+    };
+    let around = Surroundings {
+        addresses: socket::addresses()?,
+        sockets: socket::sockets()?,
+        containers: seen.containers,
+        guard: firewall.standing(&seen.guard),
+    };
+    Ok(Survey {
+        resolution: desired::resolve(&snapshot, &cx.schema, &cx.root, &seen.facts, &overrides),
+        services: service::services(&snapshot.configuration),
+        snapshot,
+        around,
+        no_engine: seen.no_engine,
+    })
+}
+
+async fn look(system: &System, query: &Query) -> Result<Seen, host::Error> {
+    let observed = system.observe(query).await?;
+    Ok(Seen {
+        facts: observed.facts,
+        guard: observed.guard,
+        containers: system.engine().listed().await?,
+        no_engine: None,
+    })
+}
+
+async fn without(
+    firewall: &Firewall,
+    query: &Query,
+    error: host::Error,
+) -> Result<Seen, host::Error> {
+    Ok(Seen {
+        facts: network::facts_without_engine(query)?,
+        guard: firewall.observe(false).await?,
+        containers: Vec::new(),
+        no_engine: Some(error),
+    })
+}
