@@ -21,6 +21,7 @@ pub mod network;
 pub mod overrides;
 pub mod owed;
 pub mod past;
+pub mod probe;
 pub mod process;
 pub mod ready;
 pub mod socket;

@@ -21,6 +21,9 @@ pub(super) struct Wanted {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Try each one from a temporary network namespace, as somebody on the Internet would
+    #[arg(long)]
+    probe: bool,
 }
 
 /// What is printed.
@@ -45,7 +48,17 @@ pub(super) fn exposure(root: &Path, wanted: &Wanted) -> Exit {
         }
         None => return Exit::Failed,
     };
-    let openings = survey.openings();
+    let mut openings = survey.openings();
+    if wanted.probe {
+        match block_on(survey::try_all(&survey, &mut openings)) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                complain(&error, error.remedy().as_deref());
+                return Exit::Failed;
+            }
+            None => return Exit::Failed,
+        }
+    }
     if wanted.json {
         print_json(&Answer {
             guard: survey.around.guard.as_str(),

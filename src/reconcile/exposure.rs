@@ -14,7 +14,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
 use serde::Serialize;
@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::db::value::Protocol;
 use crate::desired::service::Service;
 use crate::state::exposure::{Access, Asked, HostPort};
-use crate::state::socket::Surroundings;
+use crate::state::socket::{Probed, Standing, Surroundings};
 
 pub use reach::{Reach, Who};
 
@@ -104,31 +104,6 @@ impl fmt::Display for Owner {
     }
 }
 
-/// What a probe saw of a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Probed {
-    /// It was not tried, or UDP said nothing, which means nothing.
-    NotKnown,
-    /// Nothing came back.
-    NoAnswer,
-    /// It was refused: somebody answered, and has nobody at that port.
-    Closed,
-    /// It answered.
-    Open,
-}
-
-impl fmt::Display for Probed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotKnown => "not known",
-            Self::NoAnswer => "no answer",
-            Self::Closed => "closed",
-            Self::Open => "open",
-        })
-    }
-}
-
 /// A port at which somebody answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Opening {
@@ -164,6 +139,12 @@ pub struct Opening {
 }
 
 impl Opening {
+    /// The addresses at which somebody outside may try it: those that go further than one link.
+    pub fn tried_at(&self) -> impl Iterator<Item = SocketAddr> {
+        let goes_further = |address: &&IpAddr| !reach::is_link_local(address);
+        self.at.iter().filter(goes_further).map(|at| SocketAddr::new(*at, self.port.get()))
+    }
+
     /// Whether it is open against the wish of the records, or not as it is said to be.
     pub const fn is_wrong(&self) -> bool {
         self.unasked || self.mismatch.is_some()
@@ -199,7 +180,7 @@ pub fn openings(given: &Given<'_>) -> Vec<Opening> {
 fn opening(given: &Given<'_>, row: rows::Row) -> Opening {
     let port = HostPort { protocol: row.protocol, port: row.port };
     let at = given.around.addresses_of(row.address, row.family);
-    let ruled = reach::reach(&given.around.guard, &row, &at);
+    let ruled = reach::reach(given.around, &row, &at);
     let asked = asked(given, &row, port);
     let allowed = asked.as_ref().map(|asked| asked.access);
     let unasked = ruled.reach.who.needs().is_some_and(|needed| allowed < Some(needed));
@@ -234,7 +215,7 @@ fn asked(given: &Given<'_>, row: &rows::Row, port: HostPort) -> Option<Asked> {
 }
 
 fn remedy(given: &Given<'_>, row: &rows::Row, asked: Option<&Asked>) -> String {
-    let is_guarded = matches!(given.around.guard, crate::state::socket::Standing::Loaded(_));
+    let is_guarded = matches!(given.around.guard, Standing::Loaded(_));
     let property = match row.protocol {
         Protocol::Tcp => "TCPPort",
         Protocol::Udp => "UDPPort",

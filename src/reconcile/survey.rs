@@ -4,11 +4,16 @@
 //!
 //! Without an engine the rest is told all the same; what is missing then is said by [`Survey::no_engine`].
 
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+
 use crate::desired::service::{self, Service};
 use crate::desired::{self, Resolution, Snapshot};
 use crate::host::firewall::Firewall;
+use crate::host::probe::{self, Target};
 use crate::host::{self, Host, System, network, socket};
-use crate::reconcile::exposure::{self, Given, Opening};
+use crate::reconcile::exposure::{self, Family, Given, Opening};
 use crate::reconcile::{Context, Error, Mode, records};
 use crate::state::socket::{Listed, Surroundings};
 use crate::state::{Facts, ObservedGuard, Query};
@@ -37,6 +42,28 @@ impl Survey {
             services: &self.services,
         })
     }
+}
+
+/// Connects to all of `openings` from outside of this host, and writes down what was seen.
+///
+/// # Errors
+///
+/// It cannot be tried.
+pub async fn try_all(survey: &Survey, openings: &mut [Opening]) -> Result<(), probe::Error> {
+    let target = |one: &Opening, at| Target { protocol: one.protocol, at };
+    let targets = openings.iter().flat_map(|one| one.tried_at().map(|at| target(one, at)));
+    let local = &survey.resolution.desired.guard;
+    let mut taken: BTreeSet<IpNet> = local.local4.iter().copied().map(IpNet::V4).collect();
+    taken.extend(local.local6.iter().copied().map(IpNet::V6));
+    let found = probe::probe(&targets.collect(), &taken).await?;
+    for one in openings {
+        let source = found.sources.iter().find(|source| Family::of(**source) == one.family);
+        let seen = one.tried_at().filter_map(|at| found.seen.get(&target(one, at))).max();
+        if let (Some(source), Some(seen)) = (source, seen) {
+            one.take(*seen, *source);
+        }
+    }
+    Ok(())
 }
 
 /// What is looked at.
@@ -73,14 +100,16 @@ pub async fn survey(cx: Context<Machine>) -> Result<Survey, Error> {
         },
         Machine::WithoutEngine(error) => without(&firewall, &query, error).await?,
     };
+    let resolution = desired::resolve(&snapshot, &cx.schema, &cx.root, &seen.facts, &overrides);
     let around = Surroundings {
         addresses: socket::addresses()?,
         sockets: socket::sockets()?,
         containers: seen.containers,
         guard: firewall.standing(&seen.guard),
+        subnet: resolution.desired.bridge.as_ref().map(|bridge| bridge.subnet),
     };
     Ok(Survey {
-        resolution: desired::resolve(&snapshot, &cx.schema, &cx.root, &seen.facts, &overrides),
+        resolution,
         services: service::services(&snapshot.configuration),
         snapshot,
         around,

@@ -3,8 +3,12 @@
 //! What listens on this host, whoever it belongs to: sockets, published ports, addresses.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+
+use ipnet::Ipv4Net;
+use serde::Serialize;
 
 use crate::db::value::{ContainerName, Protocol};
 use crate::state::exposure::Guard;
@@ -96,4 +100,31 @@ pub struct Surroundings {
     pub containers: Vec<Listed>,
     /// The guard in the kernel.
     pub guard: Standing,
+    /// The subnet of the managed bridge, which the guard closes to the outside.
+    pub subnet: Option<Ipv4Net>,
+}
+
+/// What a probe saw of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Probed {
+    /// It was not tried, or UDP said nothing, which means nothing.
+    NotKnown,
+    /// Nothing came back.
+    NoAnswer,
+    /// It was refused: somebody answered, and has nobody at that port.
+    Closed,
+    /// It answered.
+    Open,
+}
+
+impl fmt::Display for Probed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotKnown => "not known",
+            Self::NoAnswer => "no answer",
+            Self::Closed => "closed",
+            Self::Open => "open",
+        })
+    }
 }

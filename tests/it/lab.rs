@@ -229,6 +229,13 @@ impl Lab {
         Daemon::spawn(self.on_host(argv[0]).args(&argv[1..]), log)
     }
 
+    /// Starts `wharf` on the host; it ends with the value that is returned, or before.
+    pub(crate) fn spawn_wharf(&self, args: &[&str]) -> Daemon {
+        let mut command = self.on_host(env!("CARGO_BIN_EXE_wharf"));
+        self.environment(&mut command);
+        Daemon::spawn(command.args(args), self.dir.join("wharf.log"))
+    }
+
     /// The busybox of this distribution.
     pub(crate) fn busybox(&self) -> String {
         let names = ["busybox", "busybox-static"];

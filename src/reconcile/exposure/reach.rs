@@ -12,7 +12,7 @@ use super::rows::Row;
 use super::{Family, Owner};
 use crate::state::Guard;
 use crate::state::exposure::{HostPort, Source};
-use crate::state::socket::Standing;
+use crate::state::socket::{Standing, Surroundings};
 
 /// Who, from near to far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -89,7 +89,7 @@ fn ruled(reach: Reach, rule: impl Into<String>) -> Ruled {
 }
 
 /// Who can reach `row`, which answers at the addresses `at`.
-pub(super) fn reach(standing: &Standing, row: &Row, at: &[IpAddr]) -> Ruled {
+pub(super) fn reach(around: &Surroundings, row: &Row, at: &[IpAddr]) -> Ruled {
     if row.address.is_loopback() {
         return ruled(Reach::of(Who::Localhost), "bound to loopback");
     }
@@ -100,8 +100,21 @@ pub(super) fn reach(standing: &Standing, row: &Row, at: &[IpAddr]) -> Ruled {
             format!("this host has no {family} address but loopback"),
         );
     }
+    let is_inside = |own: &IpAddr| match (own, around.subnet) {
+        (IpAddr::V4(own), Some(subnet)) => subnet.contains(own),
+        (IpAddr::V4(_) | IpAddr::V6(_), _) => false,
+    };
+    let standing = &around.guard;
     let mut found = match standing {
+        Standing::Loaded(_) if !at.is_empty() && at.iter().all(is_inside) => ruled(
+            Reach::of(Who::Localhost),
+            "guard, the containers' subnet is closed to the outside",
+        ),
         Standing::Loaded(guard) => by_guard(guard, row),
+        // What the guard would not close either is no less reachable with it.
+        Standing::Absent | Standing::Altered if !matches!(row.owner, Owner::Record { .. }) => {
+            unnamed(row)
+        }
         Standing::Absent | Standing::Altered => Ruled {
             reach: Reach::of(Who::Internet),
             rule: format!("the guard is not in force ({})", standing.as_str()),
@@ -116,7 +129,7 @@ pub(super) fn reach(standing: &Standing, row: &Row, at: &[IpAddr]) -> Ruled {
     found
 }
 
-const fn is_link_local(address: &IpAddr) -> bool {
+pub(super) const fn is_link_local(address: &IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_link_local(),
         IpAddr::V6(address) => address.is_unicast_link_local(),

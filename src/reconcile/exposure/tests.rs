@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use super::Probed::{Closed, NoAnswer, NotKnown, Open};
 use super::*;
 use crate::db::value::container_name;
 use crate::state::Guard;
 use crate::state::exposure::Source;
+use crate::state::socket::Probed::{Closed, NoAnswer, NotKnown, Open};
 use crate::state::socket::{Binding, Holder, Listed, Socket, Standing};
 
 const LAN: &str = "10.77.0.1";
@@ -55,7 +55,7 @@ fn container(name: &str, is_ours: bool, ports: &[(&str, u16)]) -> Listed {
 
 fn around(guard: Standing) -> Surroundings {
     let addresses = [LAN, WAN].into_iter().map(ip).collect();
-    Surroundings { addresses, sockets: Vec::new(), containers: Vec::new(), guard }
+    Surroundings { addresses, sockets: Vec::new(), containers: Vec::new(), guard, subnet: None }
 }
 
 fn guard() -> Guard {

@@ -162,3 +162,87 @@ fn without_the_engine_sockets_are_told_and_the_rest_is_missed() {
     });
     lab.wharf(&["exposure"]).ended_with(1).complains_of(&["9092/tcp", "no engine answers"]);
 }
+
+/// Names of the interfaces of the host and of all named namespaces.
+fn left_behind(lab: &Lab) -> String {
+    let links = lab.host(&["ip", "-o", "link", "show", "type", "veth"]).succeeded().stdout;
+    let links = links.lines().filter(|line| line.contains("veth-w")).collect::<String>();
+    links + &lab.host(&["ip", "route", "show", "192.0.2.0/24"]).succeeded().stdout
+}
+
+#[test]
+fn a_probe_sees_what_the_internet_sees_and_leaves_nothing() {
+    let Some(lab) = Lab::new() else { return };
+    street(&lab);
+    lab.run_foreign(
+        "theirs",
+        "demo-web",
+        &json!({ "PortBindings": { "80/tcp": [{ "HostPort": "9090" }] } }),
+    );
+    // Other laboratories come and go meanwhile.
+    let namespaces = || {
+        let all = lab.host(&["ip", "netns", "list"]).stdout;
+        all.lines().filter(|line| !line.starts_with("wh-")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = namespaces();
+    until_page(WEB_TEXT, || lab.wan_get(&format!("http://{HOST_WAN}:9090/")));
+
+    let (found, code) = openings(&lab, &["--probe"]);
+    assert_eq!(code, 3, "the foreign one");
+    for port in [8080, 8081, 8083, 9090] {
+        let seen = at(&found, port)["probed"] == "open";
+        let wan = !closed(&lab.wan_get(&format!("http://{HOST_WAN}:{port}/")));
+        assert_eq!(seen, wan, "{port}: {:#?}", at(&found, port));
+        assert_eq!(at(&found, port)["mismatch"], Value::Null, "{:#?}", at(&found, port));
+    }
+    assert_eq!(at(&found, 8080)["probed"], "no-answer");
+    assert_eq!(at(&found, 8082)["probed"], Value::Null, "loopback is not outside");
+    assert_eq!(left_behind(&lab), "");
+    assert_eq!(namespaces(), before);
+
+    // A rule that wharf does not know of: what is said is not what is seen.
+    lab.nft(&["add table inet mine; \
+         add chain inet mine in { type filter hook prerouting priority -300; }; \
+         add rule inet mine in tcp dport 8081 drop"]);
+    lab.wharf(&["exposure", "--probe"])
+        .ended_with(3)
+        .complains_of(&["8081/tcp", "said to be open"]);
+}
+
+#[test]
+fn a_process_that_another_filter_closes_is_not_wrong_once_it_is_probed() {
+    let Some(lab) = Lab::new() else { return };
+    let _server = serve(&lab, 9092);
+    wait_until(super::SOON, "it listens", || {
+        openings(&lab, &[]).0.iter().any(|one| one["port"] == 9092)
+    });
+    let before = openings(&lab, &["--probe"]).0;
+    assert_eq!(at(&before, 9092)["probed"], "open");
+    assert_eq!(at(&before, 9092)["unasked"], true);
+    lab.nft(&["add table inet mine; \
+         add chain inet mine in { type filter hook input priority 0; }; \
+         add rule inet mine in tcp dport 9092 drop"]);
+    assert_eq!(at(&openings(&lab, &[]).0, 9092)["unasked"], true);
+    let after = openings(&lab, &["--probe"]).0;
+    assert_eq!(at(&after, 9092)["probed"], "no-answer");
+    assert_eq!(at(&after, 9092)["unasked"], false, "{after:#?}");
+}
+
+#[test]
+fn a_probe_that_is_killed_leaves_nothing_and_the_next_one_works() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access private", web("shop", 8080)));
+    apply(&lab);
+    let signals = [nix::sys::signal::Signal::SIGKILL, nix::sys::signal::Signal::SIGINT];
+    for signal in signals {
+        let probe = lab.spawn_wharf(&["exposure", "--probe"]);
+        // A private port keeps it waiting for an answer.
+        wait_until(super::SOON, "the probe is under way", || !left_behind(&lab).is_empty());
+        probe.signal(signal);
+        assert_eq!(probe.ended(super::SOON), None, "a signal ended it");
+        wait_until(super::SOON, "nothing is left", || left_behind(&lab).is_empty());
+    }
+    let (found, code) = openings(&lab, &["--probe"]);
+    assert_eq!((code, &at(&found, 8080)["probed"]), (0, &json!("no-answer")));
+    assert_eq!(left_behind(&lab), "");
+}
