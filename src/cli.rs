@@ -14,6 +14,7 @@ mod desk;
 mod edit;
 mod events;
 mod expand;
+mod explain;
 mod export;
 mod exposure;
 pub mod hand;
@@ -88,6 +89,8 @@ enum Command {
     Status(Output),
     /// Show what of this host can be reached, by whom and why; status 3 when nobody asked for it
     Exposure(exposure::Wanted),
+    /// Say in words why a source can or cannot reach a port
+    Explain(explain::Wanted),
     /// Start a container by hand, and those it links to first; ends with the boot
     Start(Named),
     /// Stop a container by hand; ends with the boot
@@ -247,6 +250,7 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
             if owed::pay(root, output) { exit } else { Exit::Failed }
         }
         Command::Exposure(wanted) => exposure::exposure(root, &wanted),
+        Command::Explain(wanted) => explain::explain(root, &wanted),
         Command::Start(named) => hand::start(root, &named.name),
         Command::Stop(named) => hand::stop(root, &named.name),
         Command::Restart(named) => hand::restart(root, &named.name),

@@ -9,6 +9,7 @@
 //! [`Report`], never in the log alone.
 
 pub mod expand;
+pub mod explain;
 pub mod exposure;
 pub mod report;
 pub mod services;

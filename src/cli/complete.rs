@@ -260,9 +260,11 @@ fn of_wharf(root: &Path, rest: &[&BStr]) -> Option<BTreeSet<BString>> {
     let store = crate::db::open(&desk.store, &desk.audit).ok()?;
     let named: Vec<_> = arguments.iter().filter(|word| !word.starts_with(b"--")).collect();
     match (command.get_name(), named.as_slice()) {
-        ("start" | "stop" | "restart", []) => {
-            let containers = DbName::try_from(DbName::CONTAINERS).ok()?;
-            found.extend(store.read(&containers).ok()?.keys().map(ToOwned::to_owned));
+        ("explain", _) if rest.ends_with(&[BStr::new("--from")]) => {
+            return Some(sources(store.as_ref()));
+        }
+        ("start" | "stop" | "restart" | "explain", []) => {
+            found.extend(keys_of_containers(store.as_ref()));
         }
         ("schema", []) => found.extend(words(desk.schema.databases())),
         ("history", []) => {
@@ -287,4 +289,17 @@ fn of_wharf(root: &Path, rest: &[&BStr]) -> Option<BTreeSet<BString>> {
         _ => {}
     }
     Some(found)
+}
+
+fn keys_of_containers(store: &dyn Store) -> BTreeSet<BString> {
+    let name = DbName::try_from(DbName::CONTAINERS).ok();
+    let records = name.and_then(|name| store.read(&name).ok()).unwrap_or_default();
+    records.keys().map(ToOwned::to_owned).collect()
+}
+
+/// Who may want to reach a port.
+fn sources(store: &dyn Store) -> BTreeSet<BString> {
+    let mut found = words(["internet", "lan", "host"]);
+    found.extend(keys_of_containers(store));
+    found
 }

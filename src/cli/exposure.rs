@@ -38,16 +38,7 @@ struct Answer<'a> {
 
 /// Prints every opening, and says by its status whether one is wrong.
 pub(super) fn exposure(root: &Path, wanted: &Wanted) -> Exit {
-    let Some(cx) = Desk::open(root).map(Desk::survey) else { return Exit::Failed };
-    log(tracing::level_filters::LevelFilter::WARN);
-    let survey = match block_on(survey::survey(cx)) {
-        Some(Ok(survey)) => survey,
-        Some(Err(error)) => {
-            complain(&error, error.remedy().as_deref());
-            return Exit::Failed;
-        }
-        None => return Exit::Failed,
-    };
+    let Some(survey) = look(root) else { return Exit::Failed };
     let mut openings = survey.openings();
     if wanted.probe {
         match block_on(survey::try_all(&survey, &mut openings)) {
@@ -74,6 +65,19 @@ pub(super) fn exposure(root: &Path, wanted: &Wanted) -> Exit {
         return Exit::Failed;
     }
     if openings.iter().any(Opening::is_wrong) { Exit::Differs } else { Exit::Done }
+}
+
+/// What is there; prints why it cannot be seen.
+pub(super) fn look(root: &Path) -> Option<Survey> {
+    let cx = Desk::open(root).map(Desk::survey)?;
+    log(tracing::level_filters::LevelFilter::WARN);
+    match block_on(survey::survey(cx))? {
+        Ok(survey) => Some(survey),
+        Err(error) => {
+            complain(&error, error.remedy().as_deref());
+            None
+        }
+    }
 }
 
 /// Source: no-color.org; any text but an empty one means no.

@@ -135,6 +135,11 @@ pub(in crate::db) fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
     (distance <= most).then_some(distance)
 }
 
+/// The one of `names` that differs from `name` in the fewest letters, two at most.
+pub fn nearest(name: &str, names: impl Iterator<Item = String>) -> Option<String> {
+    names.filter_map(|one| Some((distance(name, &one, 2)?, one))).min().map(|(_, one)| one)
+}
+
 /// `part` between quotes for a message: on one line, and not longer than a line.
 pub(in crate::db) fn quoted(part: &str) -> String {
     const SHOWN: usize = 60;

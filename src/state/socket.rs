@@ -50,6 +50,8 @@ pub struct Listed {
     pub image: String,
     /// The record it is made of; `None` when it is somebody else's.
     pub record: Option<ContainerName>,
+    /// Whether it has a process.
+    pub is_up: bool,
     /// What it publishes now.
     pub bindings: Vec<Binding>,
 }

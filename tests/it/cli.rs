@@ -29,6 +29,7 @@ fn every_help_text_is_as_reviewed() {
         "apply",
         "status",
         "exposure",
+        "explain",
         "start",
         "stop",
         "restart",

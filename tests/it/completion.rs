@@ -87,6 +87,9 @@ fn every_shell_knows_databases_keys_properties_and_values() {
         assert_eq!(set, ["Image", "Secret_DB", "TCPPort"], "{shell}");
         assert_eq!(offered("config set doc"), ["docker"], "{shell}");
         assert_eq!(offered("wharf restart my"), ["mysql"], "{shell}");
+        assert_eq!(offered("wharf explain my"), ["mysql"], "{shell}");
+        assert_eq!(offered("wharf explain mysql --from w"), ["wordpress"], "{shell}");
+        assert_eq!(offered("wharf explain mysql --from l"), ["lan"], "{shell}");
         assert_eq!(offered("wharf hist"), ["history"], "{shell}");
         assert_eq!(offered("wharf undo 3"), ["3"], "{shell}");
         assert_eq!(offered("signal-event night"), ["night", "nightly"], "{shell}");

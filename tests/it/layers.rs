@@ -49,6 +49,8 @@ const PURE: &[&str] = &[
     "plan.rs",
     "host/handler/output.rs",
     "plan/",
+    "reconcile/explain.rs",
+    "reconcile/explain/",
     "reconcile/exposure.rs",
     "reconcile/exposure/",
 ];

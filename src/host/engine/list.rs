@@ -184,6 +184,7 @@ pub(super) fn listed(container: ContainerSummary) -> Listed {
     bindings.sort_unstable();
     Listed {
         record: record.filter(is_ours),
+        is_up: state(&container).is_up(),
         id: container.id.unwrap_or_default(),
         image: container.image.unwrap_or_default(),
         bindings,

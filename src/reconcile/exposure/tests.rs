@@ -49,6 +49,7 @@ fn container(name: &str, is_ours: bool, ports: &[(&str, u16)]) -> Listed {
         name: name.to_owned(),
         image: "busybox".to_owned(),
         record: is_ours.then(|| container_name(name).unwrap()),
+        is_up: true,
         bindings: bindings.collect(),
     }
 }

@@ -246,3 +246,52 @@ fn a_probe_that_is_killed_leaves_nothing_and_the_next_one_works() {
     assert_eq!((code, &at(&found, 8080)["probed"]), (0, &json!("no-answer")));
     assert_eq!(left_behind(&lab), "");
 }
+
+#[test]
+fn what_is_explained_is_what_clients_see() {
+    let Some(lab) = Lab::new() else { return };
+    street(&lab);
+    set(
+        &lab,
+        "client service status enabled Image demo-db TCPPort 3306 PortMapping none \
+         Interlinked private:web",
+    );
+    apply(&lab);
+    let answer = |name: &str, from: &str| -> (bool, String) {
+        let ran = lab.wharf(&["explain", name, "--from", from, "--json"]).succeeded();
+        let all: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let verdicts = all["verdicts"].as_array().unwrap();
+        let can = verdicts.iter().any(|one| one["can"] == true);
+        (can, verdicts.iter().map(ToString::to_string).collect())
+    };
+    for (name, port) in [("private", 8080), ("public", 8081), ("near", 8082), ("listed", 8083)] {
+        let lan = !closed(&lab.lan_get(&format!("http://{HOST_LAN}:{port}/")));
+        let wan = !closed(&lab.wan_get(&format!("http://{HOST_WAN}:{port}/")));
+        assert_eq!(answer(name, "lan").0, lan, "{name}: {}", answer(name, "lan").1);
+        assert_eq!(answer(name, crate::lab::LAN_CLIENT).0, lan, "{name}");
+        assert_eq!(answer(name, crate::lab::WAN_CLIENT).0, wan, "{name}");
+    }
+    for (name, alias) in [("private", "web"), ("public", "public")] {
+        let page = lab.exec(
+            "client",
+            &["timeout", "3", "wget", "-q", "-O", "-", &format!("http://{alias}/")],
+        );
+        let (can, why) = answer(name, "client");
+        assert_eq!(can, page.stdout.contains(WEB_TEXT), "{name}: {why}");
+    }
+    let (can, why) = answer("off", "lan");
+    assert!(!can && why.contains("setprop off status enabled"), "{why}");
+    let text = lab.wharf(&["explain", "private", "8080"]).succeeded().stdout;
+    for words in [
+        "8080/tcp from the Internet: NO",
+        "access is private (docker_containers record 'private')",
+        "to change: db docker_containers setprop private access public",
+    ] {
+        assert!(text.contains(words), "no {words:?} in {text}");
+    }
+    lab.wharf(&["explain", "privat"]).ended_with(1).complains_of(&["is it 'private'?"]);
+    lab.nft(&["delete", "table", "inet", "wharf"]);
+    let (can, why) = answer("private", "internet");
+    assert!(can && why.contains("not in force"), "{why}");
+    until_page(WEB_TEXT, || lab.wan_get(&format!("http://{HOST_WAN}:8080/")));
+}
