@@ -42,6 +42,9 @@ const SECOND_LOOK: Duration = Duration::from_secs(1);
 /// Until the next pass after one that left something undone, at first; it doubles up to the interval.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// From news of firewalld to the next pass: the engine hears it too, and writes its rules again.
+const SETTLED: Duration = Duration::from_secs(2);
+
 /// Runs passes until [`Trigger::Stop`] comes or every sender of triggers is gone.
 pub async fn run<H: Host>(
     cx: &Context<H>,
@@ -77,6 +80,11 @@ pub async fn run<H: Host>(
                     tracing::warn!(record, again_in = ?delay, "container ends again and again");
                 }
                 due = due.min(Instant::now() + delay);
+                cause = came;
+            }
+            Trigger::Firewalld(_) => {
+                tracing::info!("{came}; looking at the rules in {}s", SETTLED.as_secs());
+                due = due.min(Instant::now() + SETTLED);
                 cause = came;
             }
             Trigger::Start

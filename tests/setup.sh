@@ -105,6 +105,8 @@ needs() {
 		want dnsmasq has dnsmasq
 		want yaml python3 -c 'import yaml'
 		want dash has dash
+		want dbus has dbus-daemon
+		want firewalld has firewalld
 		want systemd has systemd-analyze
 		want c++ has c++
 		want strace has strace
@@ -141,6 +143,8 @@ package() { # MANAGER WORD
 	apt-get:yaml) echo python3-yaml ;;
 	zypper:yaml) echo python3-PyYAML ;;
 	dnf:yaml) echo python3-pyyaml ;;
+	zypper:dbus) echo dbus-1 ;;
+	dnf:dbus) echo dbus-daemon ;;
 	dnf:iproute2) echo iproute ;;
 	dnf:iptables) echo iptables-nft ;;
 	*:certificates) echo ca-certificates ;;

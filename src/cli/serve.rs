@@ -38,6 +38,7 @@ pub(super) fn serve(root: &Path) -> Exit {
         if let Err(error) = trigger::network(sender.clone()) {
             tracing::warn!(%error, "changes of addresses and routes are seen by the timer only");
         }
+        trigger::firewalld(sender.clone());
         if let Ok(engine) = watched {
             trigger::watch(engine, sender);
         }

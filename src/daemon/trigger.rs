@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use crate::host::engine::Engine;
+use crate::host::firewall::firewalld::{self, News};
 use crate::host::firewall::{Firewall, TABLE, Watch};
 use crate::host::network;
 
@@ -33,6 +34,8 @@ pub enum Trigger {
     Engine,
     /// Somebody has changed or removed the guard table: who, as the kernel tells.
     Guard(String),
+    /// firewalld began, ended, or loaded its rules anew.
+    Firewalld(News),
     /// An address or a route of this host has come or gone.
     Network,
     /// SIGUSR1: say how things are.
@@ -50,6 +53,8 @@ impl fmt::Display for Trigger {
             Self::Died(record) => write!(f, "container {record} ended"),
             Self::Engine => f.write_str("engine"),
             Self::Guard(by) => write!(f, "guard table changed by {by}"),
+            Self::Firewalld(News::Reloaded) => f.write_str("firewalld reloaded"),
+            Self::Firewalld(News::Owner) => f.write_str("firewalld began or ended"),
             Self::Network => f.write_str("address or route changed"),
             Self::Tell => f.write_str("tell"),
             Self::Stop => f.write_str("stop"),
@@ -140,6 +145,24 @@ pub fn network(triggers: mpsc::Sender<Trigger>) -> io::Result<()> {
         while watch.changed().is_ok() && triggers.blocking_send(Trigger::Network).is_ok() {}
     };
     thread::Builder::new().name("network".to_owned()).spawn(tell).map(drop)
+}
+
+/// Turns what firewalld does into triggers, where there is a system bus.
+pub fn firewalld(triggers: mpsc::Sender<Trigger>) {
+    tokio::spawn(async move {
+        let mut news = match firewalld::news().await {
+            Ok(news) => news,
+            Err(error) => {
+                tracing::debug!(%error, "what firewalld does is seen by the timer only");
+                return;
+            }
+        };
+        while let Some(what) = news.next().await {
+            if triggers.send(Trigger::Firewalld(what)).await.is_err() {
+                break;
+            }
+        }
+    });
 }
 
 /// How long to wait before a container that ends again and again is started again.

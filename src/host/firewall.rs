@@ -9,6 +9,7 @@
 
 mod beside;
 mod delta;
+pub mod firewalld;
 mod netlink;
 mod sets;
 
