@@ -35,8 +35,8 @@ fuzz_target!(|data: &[u8]| {
         drop(declared.read_front("f", &text));
     }
     let values: Map<String, Value> = [("v".to_owned(), Value::String(value))].into_iter().collect();
-    let context = Context::from_value(Value::Object(values.clone())).unwrap();
-    drop(expand(&fragments, &values, &context, format));
+    let context = Context::from_value(Value::Object(values)).unwrap();
+    drop(expand(&fragments, &context, format));
 });
 
 fn woven(format: Format, value: &str) {
