@@ -8,6 +8,7 @@
 
 mod author;
 mod check;
+mod command;
 mod complete;
 pub mod db;
 mod desk;
@@ -29,19 +30,20 @@ mod template;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bstr::ByteSlice;
-use clap::{Args, Parser, Subcommand};
+use clap::Parser;
 
 use crate::db::{Change, DbName, Store};
 use crate::desired;
 use crate::host::{self, lock};
 use crate::reconcile::{self, Mode, Report, Wish};
 
+use command::{Cli, Command, Output};
 use desk::Desk;
 use show::line;
 
@@ -63,129 +65,6 @@ impl From<Exit> for ExitCode {
         let is_lost = exit == Exit::Done && OUTPUT_IS_LOST.load(Ordering::Relaxed);
         Self::from(if is_lost { Exit::Failed } else { exit } as u8)
     }
-}
-
-/// Keeps containers running and correctly exposed as their records say
-#[derive(Debug, Parser)]
-#[command(name = "wharf", version, max_term_width = 100, after_help = EXITS)]
-struct Cli {
-    /// Directory below which every path of wharf lies [default: /]
-    #[arg(long, global = true, env = "WHARF_ROOT", value_name = "DIR")]
-    root: Option<PathBuf>,
-    #[command(subcommand)]
-    command: Command,
-}
-
-const EXITS: &str = "Exit status: 0 done or nothing to do; 1 something was not done, with the reason on stderr; \
-2 the arguments make no sense; 3 the host differs from the records (plan, status, exposure).";
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Show what a pass would change, and why
-    Plan(Output),
-    /// Bring the host to what the records say
-    Apply(Output),
-    /// Show each record and its container
-    Status(Output),
-    /// Show what of this host can be reached, by whom and why; status 3 when nobody asked for it
-    Exposure(exposure::Wanted),
-    /// Say in words why a source can or cannot reach a port
-    Explain(explain::Wanted),
-    /// Start a container by hand, and those it links to first; ends with the boot
-    Start(Named),
-    /// Stop a container by hand; ends with the boot
-    Stop(Named),
-    /// Restart a container, or bring one back that was stopped by hand
-    Restart(Named),
-    /// Show the properties of a database as a manual table
-    Schema {
-        /// Name of the database
-        database: String,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Print databases as YAML, without loss
-    Export(export::Export),
-    /// Make the records what an export says
-    Import(export::Import),
-    /// Show what an import would change; status 3 when anything
-    Diff(export::Diff),
-    /// Show what was changed in the records, when and by whom
-    History {
-        /// Only this database
-        database: Option<String>,
-        /// Only this record of it
-        key: Option<OsString>,
-        /// Only the newest N changes
-        #[arg(short, long, value_name = "N")]
-        number: Option<usize>,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Take a change of the records back; later changes of other properties stay
-    Undo {
-        /// Number of the change, as `wharf history` shows it
-        number: String,
-        /// The database, when it is a file of its own (an absolute name)
-        database: Option<String>,
-    },
-    /// Check, copy, recover or move the store of the records
-    #[command(subcommand)]
-    Store(store::Command),
-    /// Set the defaults and the forced values of every database (e-smith's tool)
-    #[command(name = "initialize-default-databases", hide = true)]
-    InitializeDefaultDatabases,
-    /// Print the completion script of a shell
-    Completion {
-        /// Which
-        shell: complete::Shell,
-    },
-    /// Say what a shell can offer (for its script)
-    #[command(hide = true)]
-    Complete(Rest),
-    /// Remove containers, bridge and guard from the host; data and records stay
-    Teardown,
-    /// Stay, and make a pass at every trigger (also called `wharfd`)
-    Daemon,
-    /// Read or change a config database (e-smith's `db`)
-    #[command(disable_help_flag = true)]
-    Db(Rest),
-    /// Read or change the database `configuration` (e-smith's `config`)
-    #[command(disable_help_flag = true)]
-    Config(Rest),
-    /// Try templates with given records
-    #[command(subcommand)]
-    Template(template::Command),
-    /// Make files from their templates (e-smith's `expand-template`)
-    #[command(name = "expand-template", disable_help_flag = true)]
-    ExpandTemplate(Rest),
-    /// Signal an event (e-smith's `signal-event`)
-    #[command(name = "signal-event")]
-    SignalEvent(Rest),
-    /// Log what is left of a handler's output (for `signal-event`)
-    #[command(name = signal::rest::NAME, hide = true)]
-    EventOutput,
-    /// Show the last events: who signalled them, what was run, and what became of it
-    Events(events::Wanted),
-}
-
-#[derive(Clone, Copy, Debug, Args)]
-struct Output {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-struct Named {
-    /// Key of the record in `docker_containers`
-    name: String,
-}
-
-#[derive(Debug, Args)]
-struct Rest {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
-    arguments: Vec<OsString>,
 }
 
 /// Where everything is unless `WHARF_ROOT` says so: e-smith's tools know a root of their own.
