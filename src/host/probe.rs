@@ -292,23 +292,37 @@ async fn connect(at: SocketAddr) -> Probed {
     }
 }
 
-/// An empty datagram: only an answer, or a word of the kernel, says something.
+/// Two empty datagrams: only an answer, or a word of the kernel, says something.
 async fn send(at: SocketAddr) -> Probed {
     let any: IpAddr = match at {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let talk = async {
+    // Only a connected socket is told that it is refused.
+    let connected = async {
         let socket = UdpSocket::bind((any, 0)).await?;
         socket.connect(at).await?;
         socket.send(&[]).await?;
-        socket.recv(&mut [0; 64]).await
+        socket.recv(&mut [0; 64]).await.map(drop)
     };
-    match timeout(PATIENCE, talk).await {
-        Ok(Ok(_)) => Probed::Open,
+    // And only one that is not gets the answer of a server that does not mind from which of the
+    // host's addresses it answers.
+    let loose = async {
+        let socket = UdpSocket::bind((any, 0)).await?;
+        socket.send_to(&[], at).await?;
+        loop {
+            if socket.recv_from(&mut [0; 64]).await?.1.port() == at.port() {
+                return Ok(());
+            }
+        }
+    };
+    let (connected, loose) = tokio::join!(timeout(PATIENCE, connected), timeout(PATIENCE, loose));
+    let seen = [connected, loose].map(|talk| match talk {
+        Ok(Ok(())) => Probed::Open,
         Ok(Err(error)) => refused(&error, Probed::NotKnown),
         Err(_) => Probed::NotKnown,
-    }
+    });
+    seen.into_iter().max().unwrap_or(Probed::NotKnown)
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "forty ways of a socket that fails")]
@@ -372,6 +386,39 @@ mod tests {
         };
         assert_eq!(shown(between.of_host()), ["192.0.2.1/24", "2001:db8:57a0:1::1/64"]);
         assert_eq!(shown(between.of_probe()), ["192.0.2.2/24", "2001:db8:57a0:1::2/64"]);
+    }
+
+    #[tokio::test]
+    async fn a_datagram_says_something_only_when_it_is_answered_or_refused() {
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        assert_eq!(send(silent.local_addr().unwrap()).await, Probed::NotKnown);
+        let gone = silent.local_addr().unwrap();
+        drop(silent);
+        assert_eq!(send(gone).await, Probed::Closed);
+
+        // It answers from another address of its host.
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let at = server.local_addr().unwrap();
+        let other = UdpSocket::bind(("127.0.0.2", at.port())).await.unwrap();
+        let answer = async {
+            loop {
+                let (_, from) = server.recv_from(&mut [0; 8]).await.unwrap();
+                other.send_to(b"here", from).await.unwrap();
+            }
+        };
+        tokio::select! {
+            seen = send(at) => assert_eq!(seen, Probed::Open),
+            () = answer => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_taken_or_refused() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = server.local_addr().unwrap();
+        assert_eq!(connect(at).await, Probed::Open);
+        drop(server);
+        assert_eq!(connect(at).await, Probed::Closed);
     }
 
     #[test]

@@ -216,8 +216,12 @@ fn a_process_that_another_filter_closes_is_not_wrong_once_it_is_probed() {
     wait_until(super::SOON, "it listens", || {
         openings(&lab, &[]).0.iter().any(|one| one["port"] == 9092)
     });
+    lab.host(&["ip", "addr", "add", "fd00:9::1/64", "dev", "wan0", "nodad"]).succeeded();
     let before = openings(&lab, &["--probe"]).0;
-    assert_eq!(at(&before, 9092)["probed"], "open");
+    for family in ["IPv4", "IPv6"] {
+        let is_it = |one: &&Value| one["port"] == 9092 && one["family"] == family;
+        assert_eq!(before.iter().find(is_it).unwrap()["probed"], "open", "{family}: {before:#?}");
+    }
     assert_eq!(at(&before, 9092)["unasked"], true);
     lab.nft(&["add table inet mine; \
          add chain inet mine in { type filter hook input priority 0; }; \
