@@ -60,8 +60,13 @@ printf '%-40s %8s %8s %8s\n' '' median least most
 {
 	printf 'render the guard\tA=B\t%s\t/etc/wharf/guard.nft\n' "$place/expand-template"
 	printf 'load it, one transaction\tA=B\t/usr/sbin/nft\t-f\t%s\n' "$guard"
+	printf 'change one port, its elements alone\tA=B\t/usr/sbin/nft\t-f\t%s\n' "$place/one"
+	printf 'read the table back\tA=B\t/usr/sbin/nft\tlist\ttable\tinet\twharf\n'
 	printf 'an empty process\tA=B\t/bin/true\n'
 } >"$place/lines"
+# What a pass sends when a record's access changes to and fro.
+printf '%s element inet wharf %s { %s }\n' delete private 'tcp . 20005' delete private_tcp 20005 \
+	add private 'tcp . 20005' add private_tcp 20005 >"$place/one"
 for name in $host $wan $inside; do
 	ip netns add "$name"
 	ip -n "$name" link set lo up
