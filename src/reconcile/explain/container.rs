@@ -35,16 +35,25 @@ pub(super) fn verdicts(
         let ports = subject.host_ports();
         return ports.intersection(meant).map(|port| host_access(subject, &from, *port)).collect();
     }
-    subject.served().intersection(meant).map(|port| link(subject, &from, *port)).collect()
+    let served = subject.served();
+    let links = served.intersection(meant).map(|port| link(subject, &from, *port));
+    // By the host as well, at ports that HostAccess names; of the others nothing need be said.
+    let ports = subject.host_ports();
+    let by_host = ports.intersection(meant).filter(|port| is_named(subject, &from, **port));
+    links.chain(by_host.map(|port| host_access(subject, &from, *port))).collect()
+}
+
+/// Whether the guard lets `from` reach `port` of the host.
+fn is_named(subject: &Subject<'_>, from: &Subject<'_>, port: HostPort) -> bool {
+    let address = from.container().and_then(|container| container.spec.address());
+    in_force(subject.survey).host_access.iter().any(|flow| {
+        Some(flow.from) == address && (flow.protocol, flow.port) == (port.protocol, port.port)
+    })
 }
 
 /// A port of the host, where `subject` is.
 fn host_access(subject: &Subject<'_>, from: &Subject<'_>, port: HostPort) -> Verdict {
-    let address = from.container().and_then(|container| container.spec.address());
-    let guard = in_force(subject.survey);
-    let is_named = guard.host_access.iter().any(|flow| {
-        Some(flow.from) == address && (flow.protocol, flow.port) == (port.protocol, port.port)
-    });
+    let is_named = is_named(subject, from, port);
     let is_dns = port.port.get() == 53;
     let mut because = vec![from.says("HostAccess", "name service only")];
     if is_dns {
@@ -60,7 +69,7 @@ fn host_access(subject: &Subject<'_>, from: &Subject<'_>, port: HostPort) -> Ver
     verdict(subject, from, port, is_named || is_dns, because, &from.set("HostAccess", &wanted))
 }
 
-/// A port of the container, by its own address: host ports of others are no way round a missing link.
+/// A port of the container, by its own address.
 fn link(subject: &Subject<'_>, from: &Subject<'_>, port: HostPort) -> Verdict {
     let address = |of: &Subject<'_>| of.container().and_then(|one| one.spec.address());
     let (here, there) = (address(from), address(subject));
@@ -79,7 +88,7 @@ fn link(subject: &Subject<'_>, from: &Subject<'_>, port: HostPort) -> Verdict {
         (Some(_), false) => because.push("the link is not in the guard's set links yet".to_owned()),
         (None, _) => {
             because.push(
-                "guard: containers reach each other along links only, a port of the host is no way round"
+                "guard: containers reach each other along links, and by ports of the host that HostAccess names"
                     .to_owned(),
             );
             if subject.links().iter().any(|link| link.target.as_str() == from.name) {

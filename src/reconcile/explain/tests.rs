@@ -14,7 +14,7 @@ shop=service|Address|10.0.3.2|Image|web|PortMapping|custom|PortMappingPorts|8080
 open=service|Address|10.0.3.3|AllowHosts|203.0.113.0/24|DenyHosts|203.0.113.66|Image|web|Interlinked|shop:s|PortMapping|custom|PortMappingPorts|8081:80|TCPPort|80|access|public|status|enabled
 near=service|Address|10.0.3.4|Image|web|PortMapping|custom|PortMappingPorts|8082:80|TCPPort|80|access|localhost|status|enabled
 off=service|Address|10.0.3.5|Image|web|PortMapping|custom|PortMappingPorts|8083:80|TCPPort|80|status|disabled
-inner=service|Address|10.0.3.6|HostAccess|25|Image|db|PortMapping|none|TCPPort|3306|status|enabled
+inner=service|Address|10.0.3.6|HostAccess|25,8081|Image|db|PortMapping|none|TCPPort|3306|status|enabled
 host=service|Image|web|TCPPort|25|network|host|status|enabled
 bad=service|Address|10.0.3.7|Image|web|TCPPort|none at all|status|enabled
 ";
@@ -130,10 +130,19 @@ fn what_is_on_the_hosts_network_is_reached_by_host_access() {
     assert!(text.facts[0].contains("network is host"), "{text:#?}");
     host.around.containers.iter_mut().for_each(|one| one.bindings.clear());
     let (can, why, _) = one(&host, "host", "inner");
-    assert!(can && why.contains("HostAccess is 25"), "{why}");
+    assert!(can && why.contains("HostAccess is 25,8081"), "{why}");
     let (can, _, change) = one(&host, "host", "shop");
     assert!(!can);
     assert_eq!(change, "db docker_containers setprop shop HostAccess 25/tcp");
+}
+
+#[test]
+fn a_port_of_the_host_is_a_way_round_a_missing_link_where_host_access_names_it() {
+    let host = survey();
+    let found = explain(&host, "open", Some("inner"), None).unwrap().verdicts;
+    let told: Vec<_> = found.iter().map(|verdict| (verdict.to.as_str(), verdict.can)).collect();
+    assert_eq!(told, [("80/tcp", false), ("8081/tcp", true)], "{found:#?}");
+    assert_eq!(explain(&host, "shop", Some("inner"), None).unwrap().verdicts.len(), 1);
 }
 
 #[test]
