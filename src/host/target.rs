@@ -226,9 +226,7 @@ pub async fn write(new: &NewTarget, memory: &Memory, checks: &Checks) -> Result<
     let mut before = None;
     if let Some(old) = &old {
         let old_hash = hex(&Sha256::digest(old));
-        let known = memory.written(path);
-        let is_edited =
-            if known.is_empty() { new.unknown_is_edited } else { !known.contains(&old_hash) };
+        let is_edited = is_edited(&memory.written(path), &old_hash, new.unknown_is_edited);
         match new.edited {
             Edited::Refused if is_edited => {
                 return Err(failed(io::Error::other(STAYS)));
@@ -250,7 +248,14 @@ pub async fn write(new: &NewTarget, memory: &Memory, checks: &Checks) -> Result<
     Ok(written)
 }
 
+/// Whether a target whose content has this `hash` is not what we wrote.
+fn is_edited(known: &[String], hash: &str, unknown_is_edited: bool) -> bool {
+    if known.is_empty() { unknown_is_edited } else { known.iter().all(|known| known != hash) }
+}
+
 /// Takes the target away; whether it was there, and where the changes of somebody else were put.
+///
+/// One that we do not know of having written counts as changed when `unknown_is_edited`.
 ///
 /// # Errors
 ///
@@ -258,14 +263,13 @@ pub async fn write(new: &NewTarget, memory: &Memory, checks: &Checks) -> Result<
 pub fn delete(
     path: &Path,
     edited: Edited,
+    unknown_is_edited: bool,
     memory: &Memory,
 ) -> Result<(bool, Option<PathBuf>), Error> {
     let failed = |source| Error::File { path: path.to_owned(), source };
-    let known = memory.written(path);
     let mut aside = None;
     if let Some(old) = content(path)?
-        && !known.is_empty()
-        && !known.contains(&hex(&Sha256::digest(&old)))
+        && is_edited(&memory.written(path), &hex(&Sha256::digest(&old)), unknown_is_edited)
     {
         match edited {
             Edited::Refused => return Err(failed(io::Error::other(STAYS))),

@@ -420,11 +420,13 @@ async fn put(
         OnEdit::Keep => Edited::KeptAside,
         OnEdit::Overwrite => Edited::Overwritten,
     };
+    // e-smith's own tools write the same targets and tell nobody.
+    let unknown_is_edited = how.profile != Profile::Sme;
     let kept = |aside: PathBuf| {
         format!("{} had been changed by hand; that is kept as {}", path.display(), aside.display())
     };
     let Some(content) = content else {
-        let delete = async { target::delete(path, edited, &writer.memory) };
+        let delete = async { target::delete(path, edited, unknown_is_edited, &writer.memory) };
         let (changed, aside) = writer.owing(path, declared, None, delete).await?;
         notes.extend(aside.map(kept));
         return Ok(Done { changed, content: None, adjust: declared.adjust.clone() });
@@ -456,8 +458,7 @@ async fn put(
         access,
         check: declared.check.clone(),
         edited,
-        // e-smith's own tools write the same targets and tell nobody.
-        unknown_is_edited: how.profile != Profile::Sme,
+        unknown_is_edited,
     };
     let write = target::write(&new, &writer.memory, &writer.checks);
     let written = writer.owing(path, declared, Some(&new.content), write).await?;

@@ -111,3 +111,26 @@ fn a_case_that_would_test_nothing_is_told() {
     let ran = test().ended_with(1);
     assert!(ran.stdout.contains("fails/etc/app.conf is empty"), "{}", ran.stdout);
 }
+
+#[test]
+fn a_file_that_was_never_written_is_kept_when_a_template_deletes_it() {
+    let place = Place::new();
+    fs::write(place.at("etc/app.conf"), "precious\n").unwrap();
+    place.metadata("app.conf", "DELETE=1\nON_EDIT=refuse\n");
+    place.expand(&["/etc/app.conf"]).ended_with(1).complains_of(&["app.conf", "--force"]);
+    assert_eq!(place.target(), "precious\n");
+    place.metadata("app.conf", "DELETE=1\n");
+    place.expand(&["/etc/app.conf"]).succeeded().complains_of(&["app.conf.wharf-save"]);
+    let kept = fs::read_to_string(place.at("etc/app.conf.wharf-save")).unwrap();
+    assert_eq!((kept.as_str(), place.names()), ("precious\n", vec!["app.conf.wharf-save".into()]));
+    assert_eq!(place.expand(&["/etc/app.conf"]).succeeded().stderr, "");
+    // e-smith's own tools write without a word to us.
+    fs::write(place.at("etc/app.conf"), "theirs\n").unwrap();
+    let own = place.at("etc/e-smith/templates.metadata/etc");
+    fs::create_dir_all(&own).unwrap();
+    fs::write(own.join("app.conf"), "DELETE=1\n").unwrap();
+    let sme = [("WHARF_PROFILE", "sme")];
+    assert_eq!(place.expand_with(&["/etc/app.conf"], &sme).succeeded().stderr, "");
+    assert!(!place.at("etc/app.conf").exists());
+    assert!(!place.at("etc/app.conf.wharf-save.1").exists());
+}
