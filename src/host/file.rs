@@ -95,9 +95,13 @@ pub async fn write(file: &RenderedFile, keep_old: bool, memory: &Memory) -> Resu
             "file was changed by somebody else; what it held is kept aside"
         );
     }
-    memory.remember_written(target, &file.hash())?;
+    let hash = file.hash();
+    let before = fs::read(target).ok().map(|old| hex(&Sha256::digest(&old)));
+    let before = before.filter(|before| memory.written(target).contains(before));
+    memory.remember_writing(target, &hash, before.as_deref())?;
     staged.persist(target).map_err(|error| failed(error.error))?;
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
+    memory.remember_written(target, &hash)
 }
 
 /// Asks the program that will read the file; a program that is not there has no say.

@@ -81,27 +81,15 @@ impl Memory {
         self.0.join("written").join(name)
     }
 
-    /// SHA-256 of what we wrote last to `target`, and of what before that.
+    /// SHA-256 of what we wrote last to `target`; while a write is under way, or was broken off, also of
+    /// what was there before it.
     pub fn written(&self, target: &Path) -> Vec<String> {
         let text = fs::read_to_string(self.written_file(target)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Keeps the hash of what is about to be written to `target`, beside the one before: after a kill the
-    /// target has either.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be written.
-    pub fn remember_written(&self, target: &Path, hash: &str) -> Result<(), Error> {
-        let lines = self.written(target);
-        if lines.first().is_some_and(|last| last == hash) {
-            return Ok(());
-        }
-        self.remember_writing(target, hash, lines.first().map(String::as_str))
-    }
-
-    /// The same, where it is known that `before` is what the target holds.
+    /// Keeps the hash of what is about to be written to `target`, beside that of what it holds, when that is
+    /// ours: after a kill the target has either.
     ///
     /// # Errors
     ///
@@ -114,6 +102,27 @@ impl Memory {
     ) -> Result<(), Error> {
         let lines: Vec<&str> = [Some(hash), before].into_iter().flatten().collect();
         write(&self.written_file(target), (lines.join("\n") + "\n").as_bytes())
+    }
+
+    /// Keeps that `target` holds what has this `hash`, and nothing of before.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn remember_written(&self, target: &Path, hash: &str) -> Result<(), Error> {
+        let lines = self.written(target);
+        if lines.first().is_none_or(|last| last != hash) {
+            return self.remember_writing(target, hash, None);
+        }
+        if lines.len() > 1 {
+            let path = self.written_file(target);
+            // Cut off and not replaced: after a power cut the file is as long as it was or as it is now,
+            // and both are true, so nothing has to be waited for.
+            let cut = fs::OpenOptions::new().write(true).open(&path);
+            cut.and_then(|file| file.set_len(hash.len() as u64 + 1))
+                .map_err(|source| Error::File { path, source })?;
+        }
+        Ok(())
     }
 
     /// Forgets it: the target is gone.

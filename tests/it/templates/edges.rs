@@ -134,3 +134,23 @@ fn a_file_that_was_never_written_is_kept_when_a_template_deletes_it() {
     assert!(!place.at("etc/app.conf").exists());
     assert!(!place.at("etc/app.conf.wharf-save.1").exists());
 }
+
+#[test]
+fn the_version_before_the_last_is_somebody_elses_again() {
+    let place = Place::new();
+    place.metadata("app.conf", "ON_EDIT=refuse\n");
+    for name in ["one", "two"] {
+        place.db(&format!("configuration set SystemName {name}"));
+        place.expand(&["/etc/app.conf"]).succeeded();
+    }
+    fs::write(place.at("etc/app.conf"), "name = one\nplain\n").unwrap();
+    place.db("configuration set SystemName three");
+    place.expand(&["/etc/app.conf"]).ended_with(1).complains_of(&["somebody changed it"]);
+    assert_eq!(place.target(), "name = one\nplain\n");
+    place.expand(&["--force", "/etc/app.conf"]).succeeded();
+    let kept = fs::read_to_string(place.at("etc/app.conf.wharf-save")).unwrap();
+    assert_eq!(
+        (place.target().as_str(), kept.as_str()),
+        ("name = three\nplain\n", "name = one\nplain\n")
+    );
+}
