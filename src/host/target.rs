@@ -362,9 +362,12 @@ fn passing(path: &Path) -> PathBuf {
 
 /// Directories in which a file of any name is read, or one that ends in `.wharf-save`: cron's (cronie reads all
 /// but a few endings), logrotate's (`tabooext` does not know ours), dnsmasq's (`conf-dir` reads all), `NetworkManager`'s,
-/// the interfaces of `ifcfg-*`, nginx's `sites-enabled/*`. Others read names with an end of their own
+/// the interfaces of `ifcfg-*`, ifupdown's `source interfaces.d/*`, monit's `include conf.d/*`, nginx's and FreeRADIUS's
+/// `sites-enabled/*`, the completions of bash (all but a few endings). Others read names with an end of their own
 /// (`*.conf`), or none with a dot in it (sudo, `run-parts` of Debian); sudoers.d is here because a later sudo need not.
-const READ_WHOLE: [&str; 16] = [
+const READ_WHOLE: [&str; 22] = [
+    "bash_completion.d",
+    "conf-enabled",
     "cron.d",
     "cron.daily",
     "cron.hourly",
@@ -374,7 +377,11 @@ const READ_WHOLE: [&str; 16] = [
     "dnsmasq.d",
     "incron.d",
     "init.d",
+    "interfaces.d",
     "logrotate.d",
+    "mods-enabled",
+    "monit.d",
+    "monit/conf.d",
     "network-scripts",
     "sites-enabled",
     "sudoers.d",

@@ -15,14 +15,22 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use bstr::ByteSlice;
 use include_dir::{Dir, include_dir};
 
 use crate::settings::{Profile, Root};
 
 static EMBEDDED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/templates");
 
-/// Ends of names that are no fragments.
-const PASSED_OVER: [&str; 6] = ["~", ".swp", ".orig", ".rpmsave", ".rpmnew", ".rpmorig"];
+/// Ends of names that are no fragments: what editors, RPM and a kill of Wharf leave behind.
+const PASSED_OVER: [&str; 7] =
+    ["~", ".swp", ".orig", ".rpmsave", ".rpmnew", ".rpmorig", ".wharf-new"];
+
+/// What begins the end of the name of a copy that Wharf keeps: `.wharf-save`, `.wharf-save.1`.
+const KEPT_ASIDE: &[u8] = b".wharf-save";
+
+/// What begins the name of a file that Wharf has not finished.
+const UNFINISHED: &[u8] = b".wharf-";
 
 /// Fragments could not be collected.
 #[derive(Debug, thiserror::Error)]
@@ -213,7 +221,12 @@ fn embedded(template: &str) -> BTreeMap<OsString, Fragment> {
 }
 
 fn counts(name: &OsStr) -> bool {
-    !PASSED_OVER.iter().any(|end| name.as_bytes().ends_with(end.as_bytes()))
+    let name = name.as_bytes();
+    let numbered = name.trim_end_with(|c| c.is_ascii_digit());
+    let unnumbered = numbered.strip_suffix(b".").filter(|_| numbered != name).unwrap_or(name);
+    !unnumbered.ends_with(KEPT_ASIDE)
+        && !name.starts_with(UNFINISHED)
+        && !PASSED_OVER.iter().any(|end| name.ends_with(end.as_bytes()))
 }
 
 impl Found {
@@ -303,6 +316,29 @@ mod tests {
         write(custom.path(), "20", "");
         write(custom.path(), "20.rpmsave", "left behind");
         assert_eq!(texts(&[packaged.path(), custom.path()]), ["custom 10", ""]);
+    }
+
+    #[test]
+    fn what_wharf_leaves_beside_a_target_is_no_fragment() {
+        let root = tempfile::tempdir().unwrap();
+        for name in [
+            "10",
+            "10.wharf-save",
+            "10.wharf-save.1",
+            "10.wharf-save.20",
+            ".10.wharf-new",
+            ".wharf-aB3xYz",
+        ] {
+            write(root.path(), name, name);
+        }
+        // Nothing of ours.
+        for name in ["20.wharf-saved", "20.wharf-save.d", "20.wharf-save1", "30.5"] {
+            write(root.path(), name, name);
+        }
+        assert_eq!(
+            texts(&[root.path()]),
+            ["10", "20.wharf-save.d", "20.wharf-save1", "20.wharf-saved", "30.5"]
+        );
     }
 
     #[test]

@@ -46,6 +46,27 @@ fn what_would_be_read_where_it_lies_is_kept_elsewhere() {
         assert_eq!(fs::metadata(saved.join(name)).unwrap().mode() & 0o7777, 0o600);
     }
     assert_eq!(fs::read_dir(place.at("etc/cron.d")).unwrap().count(), 1);
+    for directory in ["network/interfaces.d", "monit.d", "bash_completion.d", "monit/conf-enabled"]
+    {
+        let target = format!("/etc/{directory}/app");
+        fs::create_dir_all(place.at("etc").join(directory)).unwrap();
+        place.fragment(&format!("{directory}/app"), "# {{ SystemName }}\n");
+        fs::write(place.at(&target[1..]), "# by hand\n").unwrap();
+        place.expand(&[&target]).succeeded().complains_of(&["var/lib/wharf/saved"]);
+        assert_eq!(fs::read_dir(place.at("etc").join(directory)).unwrap().count(), 1, "{target}");
+    }
+}
+
+#[test]
+fn a_fragment_that_a_template_makes_is_one_fragment_also_when_it_was_changed_by_hand() {
+    let place = Place::new();
+    let fragment = "etc/wharf/templates-custom/etc/app.conf/20plain";
+    place.fragment("wharf/templates-custom/etc/app.conf/20plain", "made\n");
+    place.expand(&[&format!("/{fragment}")]).succeeded().complains_of(&["20plain.wharf-save"]);
+    assert!(place.at(&format!("{fragment}.wharf-save")).exists());
+    let ran = place.expand(&["/etc/app.conf"]).succeeded();
+    let ran = ran.complains_of(&["20plain.wharf-save is passed over"]);
+    assert_eq!(place.target(), "name = box\nmade\n", "{}", ran.stderr);
 }
 
 #[test]
