@@ -14,7 +14,7 @@ use serde_json::Value;
 use tera::{Context, Tera};
 
 use super::declare;
-use super::format::{CLOSE, Format, Impossible, OPEN, Unfinished, Weaver, mark};
+use super::format::{CLOSE, Format, Impossible, OPEN, Unfinished, Weaver};
 use super::fragment::{Dialect, Fragment};
 use super::limits::{self, Macros};
 use super::output::mark_all;
@@ -235,8 +235,6 @@ fn render(
     context: &Context,
 ) -> Result<String, Error> {
     let mut tera = Tera::default();
-    tera.set_escape_fn(mark);
-    tera.autoescape_on(vec![""]);
     tame(&mut tera);
     let wrong = |fragment: &Fragment, before: usize, error: &tera::Error| {
         described(fragment, before, error, context)

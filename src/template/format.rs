@@ -133,6 +133,11 @@ pub fn mark(text: &str) -> String {
     marked
 }
 
+/// `text` without the marks of the values in it.
+pub fn unmarked(text: &str) -> String {
+    text.replace([OPEN, CLOSE], "")
+}
+
 /// A value that the format cannot hold where it stands.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} cannot stand in {place}: {why}", Shown(value))]
@@ -219,13 +224,13 @@ impl Weaver {
             rest = &rest[c.len_utf8()..];
             let step = if c == OPEN {
                 let Some((text, after)) = rest.split_once(CLOSE) else {
-                    return Err(impossible(rest, line, BROKEN));
+                    return Err(impossible(rest, line, CUT));
                 };
                 rest = after;
                 text.clone_into(&mut self.last);
                 allowed(text).and_then(|()| self.lexer.value(text, rest, &mut out))
             } else if c == CLOSE {
-                Err(BROKEN)
+                Err(CUT)
             } else {
                 out.push(c);
                 self.lexer.literal(c)
@@ -251,6 +256,11 @@ const BROKEN: Refusal = Refusal {
     why: "it has a character by which the renderer marks values (U+FDD0 to U+FDD2)",
 };
 
+const CUT: Refusal = Refusal {
+    place: "any file",
+    why: "{% filter %} around it has cut it up: write the filter behind the value, {{ value | filter }}",
+};
+
 fn impossible(value: &str, line: usize, refusal: Refusal) -> Impossible {
     Impossible { value: value.to_owned(), line, place: refusal.place, why: refusal.why }
 }
@@ -260,7 +270,10 @@ fn allowed(text: &str) -> Result<(), Refusal> {
     if text.contains('\0') {
         return Err(Refusal { place: "any file", why: "it has a NUL" });
     }
-    if text.contains([OPEN, CLOSE, FORGED]) {
+    if text.contains(OPEN) {
+        return Err(CUT);
+    }
+    if text.contains(FORGED) {
         return Err(BROKEN);
     }
     Ok(())

@@ -2,18 +2,27 @@
 
 //! Nothing gets out of a template past the marks ([`super::format::mark`]).
 //!
-//! Tera 1.20 escapes what is a text at the end of `{{ }}`, but not what `~` puts together, and not the
-//! texts of a list that is written as a whole. Behind every `{{ }}` that is not `safe` stands a filter
-//! of ours: it turns a put-together text into an ordinary one, and refuses lists and objects.
+//! Tera's own escaping is turned off: it also escapes what it only looks at (defaults, sides of `==`,
+//! members of lists), and not all that it writes (`~`). Instead a filter of ours stands behind every
+//! `{{ }}` that is not `safe`: it marks a text, and refuses lists and objects. What a macro gives holds
+//! marks already; where it is looked at or goes through a filter, they are taken out first.
 
-use tera::ast::{Expr, ExprVal, FunctionCall, Node};
+use tera::ast::{Expr, ExprVal, FunctionCall, LogicExpr, LogicOperator, Node};
 use tera::{Template, Tera, Value};
 
-/// Name of the filter; with a blank, so that no template can call it.
-const FILTER: &str = "as written";
+use super::format::{mark, unmarked};
+
+/// Name of the filter for what is written; with a blank, as the others, so that no template can call it.
+const WRITTEN: &str = "as written";
 
 /// Name of the filter for lists that a variable is set to.
 const KEPT: &str = "as kept";
+
+/// Name of the filter for what a macro gave.
+const TEXT: &str = "as text";
+
+/// Name of the filter for what decides.
+const TRUTH: &str = "as truth";
 
 /// Lists within lists: a loop that puts one around another in each round would end in a full stack.
 const MOST_LEVELS: usize = 32;
@@ -27,18 +36,20 @@ fn is_deep(value: &Value, left: usize) -> bool {
     }
 }
 
-/// Puts the filter behind the expressions of all templates that `tera` has.
+/// Puts the filters into all templates that `tera` has.
 ///
 /// # Errors
 ///
 /// One takes in another template, or itself: there is no other here.
 pub fn mark_all(tera: &mut Tera) -> Result<(), tera::Error> {
-    tera.register_filter(FILTER, |value: &Value, _: &_| match value {
+    tera.autoescape_on(Vec::new());
+    tera.register_filter(WRITTEN, |value: &Value, _: &_| match value {
         Value::Array(_) | Value::Object(_) => Err(tera::Error::msg(
             "a list or an object cannot be written as it is: go through it with {% for %}, \
              or write it as JSON with | json_encode | safe",
         )),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(value.clone()),
+        Value::String(text) => Ok(mark(text).into()),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(value.clone()),
     });
     tera.register_filter(KEPT, |value: &Value, _: &_| {
         if is_deep(value, MOST_LEVELS) {
@@ -47,6 +58,10 @@ pub fn mark_all(tera: &mut Tera) -> Result<(), tera::Error> {
         }
         Ok(value.clone())
     });
+    tera.register_filter(TEXT, |value: &Value, _: &_| {
+        Ok(value.as_str().map_or_else(|| value.clone(), |text| unmarked(text).into()))
+    });
+    tera.register_filter(TRUTH, |value: &Value, _: &_| Ok(is_true(value).into()));
     if tera.templates.values().any(|template| takes_in_others(&template.ast)) {
         let why =
             "include, import and extends are not there: a target is made of its own fragments";
@@ -96,17 +111,21 @@ fn in_template(template: &mut Template) {
 fn in_nodes(nodes: &mut [Node]) {
     for node in nodes {
         match node {
-            Node::VariableBlock(_, expression) => in_expression(expression),
+            Node::VariableBlock(_, expression) => written(expression),
             Node::MacroDefinition(_, definition, _) => in_nodes(&mut definition.body),
-            Node::FilterSection(_, section, _) => in_nodes(&mut section.body),
+            Node::FilterSection(_, section, _) => {
+                in_call(&mut section.filter);
+                in_nodes(&mut section.body);
+            }
             Node::Block(_, block, _) => in_nodes(&mut block.body),
             Node::Forloop(_, each, _) => {
+                looked_at(&mut each.container);
                 in_nodes(&mut each.body);
                 in_nodes(each.empty_body.as_deref_mut().unwrap_or_default());
             }
             Node::If(branches, _) => {
                 for (_, condition, body) in &mut branches.conditions {
-                    in_condition(condition);
+                    decides(condition);
                     in_nodes(body);
                 }
                 if let Some((_, body)) = &mut branches.otherwise {
@@ -127,46 +146,127 @@ fn in_nodes(nodes: &mut [Node]) {
     }
 }
 
-/// Tera escapes texts in conditions too: an empty one would be true, and `a ~ b` never equal to anything.
-fn in_condition(expression: &mut Expr) {
-    if let ExprVal::Logic(logic) = &mut expression.val {
-        in_condition(&mut logic.lhs);
-        in_condition(&mut logic.rhs);
-    } else if !expression.is_marked_safe() {
-        let args = std::iter::empty().collect();
-        expression.filters.push(FunctionCall { name: "safe".to_owned(), args });
+fn filter(name: &str) -> FunctionCall {
+    FunctionCall { name: name.to_owned(), args: std::iter::empty().collect() }
+}
+
+/// What Tera takes for true.
+fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(is_true) => *is_true,
+        Value::Number(number) => number.as_f64().is_some_and(|number| number != 0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => !members.is_empty(),
     }
 }
 
-/// Looks at a list before any filter does; nothing else that is set brings another level.
+/// An expression that is written.
+fn written(expression: &mut Expr) {
+    let is_raw = expression.filters.iter().all(|filter| filter.name == "safe");
+    if matches!(expression.val, ExprVal::MacroCall(_)) && is_raw && !expression.negated {
+        // The values in what it gives are marked one by one.
+        within(expression);
+        return;
+    }
+    looked_at(expression);
+    // Behind a `not` stands a truth value, but Tera would have it in front of the filter.
+    if !expression.negated && !expression.is_marked_safe() {
+        expression.filters.push(filter(WRITTEN));
+    }
+}
+
+/// An expression whose value goes on.
+fn looked_at(expression: &mut Expr) {
+    within(expression);
+    if matches!(expression.val, ExprVal::MacroCall(_)) {
+        expression.filters.insert(0, filter(TEXT));
+    }
+}
+
+/// What a variable is set to: looked at before and behind the filters, since one can hide a list in a list.
 fn kept(expression: &mut Expr) {
-    if matches!(expression.val, ExprVal::Array(_)) || !expression.filters.is_empty() {
-        let args = std::iter::empty().collect();
-        expression.filters.insert(0, FunctionCall { name: KEPT.to_owned(), args });
+    let has_filters = !expression.filters.is_empty();
+    looked_at(expression);
+    // Tera looks for `default` in the first place only.
+    let first = usize::from(expression.has_default_filter());
+    if matches!(expression.val, ExprVal::Array(_)) || has_filters {
+        expression.filters.insert(first, filter(KEPT));
     }
 }
 
-fn in_expression(expression: &mut Expr) {
-    // The values in what a macro gives are marked one by one.
-    let marked = matches!(expression.val, ExprVal::MacroCall(_)) && expression.filters.is_empty();
-    if !marked && !expression.is_marked_safe() {
-        let args = std::iter::empty().collect();
-        expression.filters.push(FunctionCall { name: FILTER.to_owned(), args });
+/// An expression that is true or not.
+fn decides(expression: &mut Expr) {
+    if !matches!(expression.val, ExprVal::MacroCall(_)) {
+        within(expression);
+        return;
+    }
+    // Tera asks only whether a macro has written anything, marks too, and forgets its filters.
+    let mut given = Expr::with_filters(
+        std::mem::replace(&mut expression.val, ExprVal::Bool(true)),
+        std::mem::take(&mut expression.filters),
+    );
+    looked_at(&mut given);
+    given.filters.push(filter(TRUTH));
+    expression.val = ExprVal::Logic(LogicExpr {
+        lhs: Box::new(given),
+        rhs: Box::new(Expr::new(ExprVal::Bool(true))),
+        operator: LogicOperator::Eq,
+    });
+}
+
+/// The expressions in an expression.
+fn within(expression: &mut Expr) {
+    in_value(&mut expression.val);
+    expression.filters.iter_mut().for_each(in_call);
+}
+
+fn in_call(call: &mut FunctionCall) {
+    call.args.values_mut().for_each(looked_at);
+}
+
+fn in_value(value: &mut ExprVal) {
+    match value {
+        ExprVal::Logic(logic) => {
+            let is_of_truths = matches!(logic.operator, LogicOperator::And | LogicOperator::Or);
+            let side = if is_of_truths { decides } else { looked_at };
+            side(&mut logic.lhs);
+            side(&mut logic.rhs);
+        }
+        ExprVal::Math(math) => {
+            looked_at(&mut math.lhs);
+            looked_at(&mut math.rhs);
+        }
+        ExprVal::In(within) => {
+            looked_at(&mut within.lhs);
+            looked_at(&mut within.rhs);
+        }
+        ExprVal::Test(test) => test.args.iter_mut().for_each(looked_at),
+        ExprVal::MacroCall(call) => call.args.values_mut().for_each(looked_at),
+        ExprVal::FunctionCall(call) => in_call(call),
+        ExprVal::Array(items) => items.iter_mut().for_each(looked_at),
+        ExprVal::StringConcat(parts) => parts.values.iter_mut().for_each(in_value),
+        ExprVal::String(_)
+        | ExprVal::Int(_)
+        | ExprVal::Float(_)
+        | ExprVal::Bool(_)
+        | ExprVal::Ident(_) => {}
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::template::format::{CLOSE, OPEN};
 
     fn rendered(template: &str) -> Result<String, tera::Error> {
         let mut tera = Tera::default();
-        tera.set_escape_fn(|text| format!("<{text}>"));
-        tera.autoescape_on(vec![""]);
         tera.add_raw_template("t", template).unwrap();
         mark_all(&mut tera).unwrap();
         let view = serde_json::json!({ "a": "x", "n": 1, "list": ["x", "y"], "no": null });
-        tera.render("t", &tera::Context::from_value(view).unwrap())
+        let text = tera.render("t", &tera::Context::from_value(view).unwrap())?;
+        Ok(text.replace(OPEN, "<").replace(CLOSE, ">"))
     }
 
     #[test]
@@ -183,6 +283,21 @@ mod tests {
             ("{% block b %}{{ a ~ 6 }}{% endblock %}", "<x6>"),
             ("{% filter upper %}{{ a ~ 7 }}{% endfilter %}", "<X7>"),
             ("{% set b = a ~ 8 %}{{ b }}", "<x8>"),
+            ("{{ no | default(value='80') }}{{ gone | default(value=80) }}", "<80>80"),
+            ("{{ gone | default(value='80') | int }}{{ gone | default(value='') }}", "80<>"),
+            (
+                "{{ gone | default(value=a ~ 1) }}{{ gone | default(value=list) | join }}",
+                "<x1><xy>",
+            ),
+            ("{% set p = gone | default(value='80') %}{{ p }}", "<80>"),
+            ("{% set p = gone | default(value=80) | int %}{{ p + 1 }}", "81"),
+            ("{% set p = gone | default(value='') %}{{ p }}", "<>"),
+            ("{% macro m(p) %}-{{ p }}{% endmacro %}{{ self::m(p=a) | upper }}", "<-X>"),
+            ("{% macro m(p) %}-{{ p }}{% endmacro %}{{ self::m(p=a) | safe }}", "-<x>"),
+            ("{% macro m(p) %}-{{ p }}{% endmacro %}{% set b = self::m(p=a) %}{{ b }}", "<-x>"),
+            ("{{ [a, a ~ 1] | json_encode }}{{ [a] | first }}", "<[\"x\",\"x1\"]><x>"),
+            ("{{ [a] | json_encode | safe }}{{ a ~ 1 | safe }}", "[\"x\"]x1"),
+            ("{{ not gone }}{{ not '' }}{{ not a }}{{ a == 'x' }}", "truetruefalsetrue"),
             (
                 "{{ list | join(sep='-') }}{{ a | safe }}{{ list | json_encode | safe }}",
                 "<x-y>x[\"x\",\"y\"]",
@@ -207,13 +322,16 @@ mod tests {
         }
     }
 
+    /// What an `if` makes of a condition.
+    fn is(condition: &str) -> bool {
+        let m = "{% macro m(v) %}{{ v }}{% endmacro %}";
+        let text =
+            format!("{m}{{% set e = '' %}}{{% if {condition} %}}yes{{% else %}}no{{% endif %}}");
+        rendered(&text).unwrap() == "yes"
+    }
+
     #[test]
     fn conditions_see_texts_as_they_are() {
-        let is = |condition: &str| {
-            let text =
-                format!("{{% set e = '' %}}{{% if {condition} %}}yes{{% else %}}no{{% endif %}}");
-            rendered(&text).unwrap()
-        };
         for condition in [
             "a",
             "not e",
@@ -232,12 +350,49 @@ mod tests {
             "n == 1",
             "not no",
         ] {
-            assert_eq!(is(condition), "yes", "{condition}");
+            assert!(is(condition), "{condition}");
         }
         for condition in
             ["e", "not a", "a == 'y'", "e or e", "a and e", "e | trim", "no", "missing"]
         {
-            assert_eq!(is(condition), "no", "{condition}");
+            assert!(!is(condition), "{condition}");
+        }
+    }
+
+    #[test]
+    fn conditions_see_defaults_and_macros_as_they_are() {
+        for condition in [
+            "gone | default(value='80') == '80'",
+            "'80' == gone | default(value='80')",
+            "gone | default(value=80) == 80",
+            "gone | default(value='80') | int > 79",
+            "gone | default(value='y')",
+            "not gone | default(value='')",
+            "gone | default(value='y') in ['x', 'y']",
+            "self::m(v=a) == 'x'",
+            "self::m(v=a) | upper == 'X'",
+            "'x' == self::m(v=a)",
+            "self::m(v=a) != e",
+            "self::m(v=a)",
+            "not self::m(v=e)",
+            "self::m(v=e) or self::m(v=a) and a",
+            "self::m(v=' ') | length",
+            "self::m(v=a) in list",
+            "self::m(v=self::m(v=a)) == 'x'",
+            "a is starting_with(self::m(v=a))",
+        ] {
+            assert!(is(condition), "{condition}");
+        }
+        for condition in [
+            "gone | default(value='')",
+            "gone | default(value=e)",
+            "not gone | default(value='y')",
+            "self::m(v=e)",
+            "not self::m(v=a)",
+            "self::m(v=' ') | trim",
+            "self::m(v=e) or e",
+        ] {
+            assert!(!is(condition), "{condition}");
         }
     }
 }

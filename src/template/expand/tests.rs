@@ -154,3 +154,45 @@ fn perl_is_refused_and_an_escaped_brace_is_a_brace() {
     assert_eq!(error, "fragment e/10, line 2: Perl, which is not run");
     assert_eq!(one("server { x }", "", Format::Plain).unwrap(), "server { x }");
 }
+
+#[test]
+fn a_default_and_a_macro_are_texts_like_others() {
+    let values = || serde_json::json!({ "svc": { "type": "service" }, "a": "x", "empty": "" });
+    let of = |text: &str, format| all(&[fragment("t/10", text)], values(), format).unwrap();
+    for (text, expected) in [
+        ("m={{ svc.Port | default(value=\"80\") }}", "m=80"),
+        ("m={{ gone | default(value=\"-\") }}", "m=-"),
+        ("{{ svc.Port | default(value=\"80\") | int }}", "80"),
+        ("{% if svc.Port | default(value=\"80\") == \"80\" %}y{% else %}n{% endif %}", "y"),
+        ("{% if svc.Port | default(value=\"\") %}y{% else %}n{% endif %}", "n"),
+        ("{% set p = svc.Port | default(value=80) %}{{ p }}", "80"),
+        ("{% set p = svc.Port | default(value=\"\") %}<{{ p }}>", "<>"),
+        (
+            "{% macro m(v) %}{{ v }}{% endmacro %}{% if self::m(v=a) == \"x\" %}y{% else %}n{% endif %}",
+            "y",
+        ),
+        (
+            "{% macro m(v) %}{{ v }}{% endmacro %}{% if self::m(v=empty) %}y{% else %}n{% endif %}",
+            "n",
+        ),
+        ("{% macro m(v) %}{{ v }}{% endmacro %}{{ self::m(v=a) | upper }}", "X"),
+        ("{{ [a] | json_encode }}", "[\"x\"]"),
+    ] {
+        assert_eq!(of(text, Format::Plain), expected, "{text}");
+    }
+    // One value each, whatever it went through.
+    let text = "A={{ gone | default(value=\"a b\") }}\n{% set x = gone | default(value=\"$(id)\") %}B={{ x }}\n\
+                {% macro m(v) %}{{ v }};{% endmacro %}C={{ self::m(v=a) | upper }}\n";
+    assert_eq!(of(text, Format::Shell), "A='a b'\nB='$(id)'\nC='X;'\n");
+}
+
+#[test]
+fn a_filter_around_a_value_that_cuts_it_is_told_to_stand_behind_it() {
+    for name in ["truncate(length=1)", "reverse", "truncate(length=2)"] {
+        let text = format!("ok\n{{% filter {name} %}}{{{{ value }}}}{{% endfilter %}}");
+        let error = one(&text, "abc", Format::Plain).unwrap_err().to_string();
+        assert!(error.contains("{% filter %} around it"), "{error}");
+    }
+    let error = one("{{ value }}", "a\u{fdd0}b", Format::Plain).unwrap_err().to_string();
+    assert!(error.contains("U+FDD0"), "{error}");
+}
