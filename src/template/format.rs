@@ -21,6 +21,7 @@ mod hosts;
 mod json;
 mod nftables;
 mod nginx;
+mod reader;
 mod shell;
 mod sysconfig;
 mod systemd;

@@ -12,7 +12,8 @@ mod command;
 mod document;
 
 use super::{Lexer, Refusal, in_comment, is_name};
-use command::{After, Command, Need, VALUE, is_number};
+use command::{After, Command, Need};
+pub(super) use command::{VALUE, is_number};
 use document::Document;
 
 /// The position in a script.

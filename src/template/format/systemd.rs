@@ -18,7 +18,11 @@
 
 use std::fmt::Write as _;
 
-use super::{Lexer, Refusal, in_comment, is_control, is_name, is_noncharacter, none, one_line};
+use super::reader::is_script;
+use super::shell::{VALUE, is_number};
+use super::{
+    Lexer, Refusal, in_comment, is_control, is_name, is_noncharacter, is_plain, none, one_line,
+};
 
 /// The position in a unit.
 #[derive(Debug, Default)]
@@ -36,8 +40,10 @@ pub(super) struct Systemd {
     percent: bool,
     /// The quote that is open in the text.
     quote: Option<char>,
-    /// What is literal of the word so far.
+    /// What is literal of the word so far; [`VALUE`] is a value of ours.
     word: String,
+    /// The words of the command line before it.
+    words: Vec<String>,
     /// The word is not empty.
     begun: bool,
     /// The word is the program of a command line.
@@ -91,8 +97,14 @@ const WORDS: [&str; 6] = ["Annotation", "Environment", "Exec", "GlobalArgs", "La
 /// Keys of Quadlet in which `:` and `,` part what one word says.
 const PARTED: [&str; 5] = ["AddDevice", "Mount", "Secret", "Tmpfs", "Volume"];
 
+/// Keys of Quadlet whose text a shell reads, or can.
+const COMMANDS: [&str; 3] = ["HealthCmd", "HealthStartupCmd", "ReloadCmd"];
+
 /// Lists of paths, that only look like command lines by their names.
 const PATHS: [&str; 2] = ["ExecPaths", "ExecSearchPath"];
+
+/// What can stand before a program.
+const PREFIXES: [char; 6] = ['@', '-', ':', '+', '!', '|'];
 
 const UNIT: &str = "a unit of systemd";
 const WORD: &str = "a word of a unit";
@@ -132,12 +144,19 @@ impl Systemd {
     }
 
     fn end_word(&mut self) {
+        let word = std::mem::take(&mut self.word);
         if self.begun {
+            let is_program = self.program && self.kind() == Kind::Exec;
+            let name = if is_program { word.trim_start_matches(PREFIXES) } else { &word };
             // A semicolon of its own begins the next command.
-            self.program = self.word == ";";
+            self.program = word == ";";
             self.colon &= !self.program;
+            if self.program {
+                self.words.clear();
+            } else {
+                self.words.push(name.to_owned());
+            }
         }
-        self.word.clear();
         self.begun = false;
     }
 
@@ -159,7 +178,7 @@ impl Systemd {
             }
             (None, ' ' | '\t') => self.end_word(),
             (_, c) => {
-                if self.program && c == ':' && self.word.chars().all(|c| "@-:+!|".contains(c)) {
+                if self.program && c == ':' && self.word.chars().all(|c| PREFIXES.contains(&c)) {
                     self.colon = true;
                 }
                 self.word.push(c);
@@ -181,15 +200,27 @@ impl Systemd {
         }
     }
 
+    /// Refuses what a shell would read as commands.
+    fn no_script(&self, text: &str) -> Result<(), Refusal> {
+        if is_script(&self.words, &self.word) && !is_number(text) {
+            return Err(Refusal {
+                place: "a text that a shell reads as commands",
+                why: "it would be run: write sh -c 'echo \"$$1\"' x, and the value behind that",
+            });
+        }
+        Ok(())
+    }
+
     fn command(&mut self, text: &str, out: &mut String) -> Result<(), Refusal> {
         const PLACE: &str = "a command line of a unit";
         let refused = |why| Err(Refusal { place: PLACE, why });
+        self.no_script(text)?;
         if !self.colon && self.in_variable() {
             return refused("it stands behind a dollar sign: write ${NAME}, and a space between");
         }
         if self.program {
             none(text, |c| c == '$', PLACE, "a program's name cannot have a dollar sign")?;
-            let at_begin = self.word.chars().all(|c| "@-:+!|".contains(c));
+            let at_begin = self.word.chars().all(|c| PREFIXES.contains(&c));
             if at_begin && !text.starts_with(|c: char| c == '/' || c.is_alphanumeric()) {
                 return refused("a program's name begins with a slash, a letter or a digit");
             }
@@ -225,7 +256,7 @@ impl Systemd {
             }
         }
         self.begun = true;
-        self.word.push('.');
+        self.word.push(VALUE);
     }
 
     fn plain(&mut self, text: &str, kind: Kind, out: &mut String) -> Result<(), Refusal> {
@@ -261,12 +292,17 @@ impl Systemd {
             if self.in_variable() {
                 return Err(Refusal { place: PLACE, why: "it stands behind a dollar sign" });
             }
+            self.no_script(text)?;
             let left_out = |c: char| c.is_ascii() && is_control(c) && c != '\n';
             none(text, left_out, PLACE, "it has a control character")?;
             self.words(text, true, out);
             return Ok(());
         }
         none(text, |c| c == '$', PLACE, "it has a dollar sign, which would begin a variable")?;
+        if COMMANDS.contains(&self.key.trim()) {
+            const WHY: &str = "a shell could read it as commands";
+            none(text, |c| !is_plain(c), "a command of Quadlet", WHY)?;
+        }
         let is_part = self.begun || !rest.starts_with('\n') && !rest.is_empty();
         if is_part && PARTED.contains(&self.key.trim()) && text.contains([':', ',']) {
             return Err(Refusal { place: PLACE, why: "it has a : or a , which ends a part here" });

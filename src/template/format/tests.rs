@@ -289,6 +289,48 @@ fn systemd() {
 }
 
 #[test]
+fn a_unit_gives_no_value_to_a_shell_as_commands() {
+    never(
+        Format::Systemd,
+        &[
+            "ExecStart=/bin/sh -c \"echo @\"\n",
+            "ExecStart=/bin/sh -c @\n",
+            "ExecStart=/bin/bash -lc 'x @'\n",
+            "ExecStart=-bash -e \\\n -c @\n",
+            "ExecStart=/usr/bin/env sh -c -e \"@\"\n",
+            "ExecStart=/bin/true ; /bin/sh -c @\n",
+            "ExecStartPre=/bin/su - a -c \"echo @\"\n",
+            "[Container]\nExec=sh -c \"echo @\"\n",
+            "[Container]\nPodmanArgs=--health-cmd=@\n",
+            "[Container]\nPodmanArgs=--health-cmd \"a @\"\n",
+        ],
+    );
+    for key in ["HealthCmd", "HealthStartupCmd", "ReloadCmd"] {
+        for value in ["a|id", "`id`", "a&b", "<a", "(id)"] {
+            let template = format!("[Container]\n{key}=curl @\n");
+            assert!(one(Format::Systemd, &template, value).is_err(), "{key}: {value}");
+        }
+    }
+    let unit = |template: &str, value: &str| written(Format::Systemd, template, value);
+    assert_eq!(
+        unit("ExecStart=/bin/sh -c 'echo \"$$1\"' x @ -c @\n", "a;b"),
+        "ExecStart=/bin/sh -c 'echo \"$$1\"' x a\\x3bb -c a\\x3bb\n"
+    );
+    assert_eq!(
+        unit("ExecStart=/bin/sh -c \"sleep @\"\n", "5"),
+        "ExecStart=/bin/sh -c \"sleep 5\"\n"
+    );
+    assert_eq!(
+        unit("ExecStart=/bin/sh -c x ; /a -c @\n", "b"),
+        "ExecStart=/bin/sh -c x ; /a -c b\n"
+    );
+    assert_eq!(
+        unit("[Container]\nHealthCmd=curl @\n", "http://a:80/"),
+        "[Container]\nHealthCmd=curl http://a:80/\n"
+    );
+}
+
+#[test]
 fn dnsmasq() {
     let line = |template: &str, value: &str| written(Format::Dnsmasq, template, value);
     assert_eq!(line("a=@\n", "x,y"), "a=\"x,y\"\n");

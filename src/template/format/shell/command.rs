@@ -12,6 +12,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::reader::is_script;
 use super::super::{Refusal, is_name};
 
 /// What a value must be at its place.
@@ -49,15 +50,13 @@ pub(super) struct Command {
 }
 
 /// Stands for a value in a word.
-pub(super) const VALUE: char = '\0';
+pub(in crate::template::format) const VALUE: char = '\0';
 
 /// Words before the name of a command.
 const BEFORE: [&str; 18] = [
     "if", "then", "else", "elif", "while", "until", "do", "!", "{", "time", "command", "builtin",
     "exec", "env", "sudo", "nohup", "nice", "busybox",
 ];
-const SHELLS: [&str; 10] =
-    ["sh", "bash", "dash", "ash", "ksh", "zsh", "su", "runuser", "script", "flock"];
 /// They read what they are given as commands.
 const READERS: [&str; 6] = ["eval", "trap", "alias", "compgen", "complete", "bind"];
 const DECLARE: [&str; 5] = ["declare", "typeset", "local", "export", "readonly"];
@@ -131,10 +130,9 @@ impl Command {
         let last = self.words.last().map(String::as_str).unwrap_or_default();
         let given = |what: &str| self.words.iter().any(|word| word == what);
         let base = name.rsplit('/').next().unwrap_or_default();
-        let text_behind = last.starts_with('-') && last.ends_with('c');
         match base {
             _ if READERS.contains(&base) => Need::Nothing,
-            _ if text_behind && self.words.iter().any(|word| is_shell(word)) => Need::Nothing,
+            _ if is_script(&self.words, word) => Need::Nothing,
             "let" => Need::Number,
             "for" | "select" | "read" | "printf" | "getopts"
                 if self.words.iter().any(|word| self.computed.contains(word)) =>
@@ -251,10 +249,6 @@ impl After {
     }
 }
 
-fn is_shell(word: &str) -> bool {
-    SHELLS.contains(&word.rsplit('/').next().unwrap_or_default())
-}
-
 /// The variable that `word` sets: `NAME=`, `NAME+=`, `NAME[...]=`.
 fn assigned(word: &str) -> Option<&str> {
     let (left, _) = word.split_once('=')?;
@@ -264,7 +258,7 @@ fn assigned(word: &str) -> Option<&str> {
 }
 
 /// A whole number as people write it: with a zero before it, it would be octal.
-pub(super) fn is_number(text: &str) -> bool {
+pub(in crate::template::format) fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_octal = digits.len() > 1 && digits.starts_with('0');
     (1..=18).contains(&digits.len())
