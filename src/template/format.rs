@@ -21,6 +21,7 @@ mod hosts;
 mod json;
 mod nftables;
 mod nginx;
+mod path;
 mod reader;
 mod shell;
 mod sysconfig;
@@ -56,11 +57,15 @@ pub enum Format {
     Hosts,
     /// A crontab with a user field, as below `/etc/cron.d`.
     Cron,
+    /// A crontab of one user, as below `/var/spool/cron`.
+    Crontab,
+    /// `/etc/anacrontab`.
+    Anacrontab,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Plain,
         Self::Shell,
         Self::Sysconfig,
@@ -73,6 +78,8 @@ impl Format {
         Self::Yaml,
         Self::Hosts,
         Self::Cron,
+        Self::Crontab,
+        Self::Anacrontab,
     ];
 
     /// The format that templates call `name`.
@@ -95,6 +102,8 @@ impl Format {
             Self::Yaml => "yaml",
             Self::Hosts => "hosts",
             Self::Cron => "cron",
+            Self::Crontab => "crontab",
+            Self::Anacrontab => "anacrontab",
         }
     }
 
@@ -112,6 +121,8 @@ impl Format {
             Self::Yaml => Box::<yaml::Yaml>::default(),
             Self::Hosts => Box::<hosts::Hosts>::default(),
             Self::Cron => Box::<cron::Cron>::default(),
+            Self::Crontab => Box::new(cron::Cron::new(cron::Table::User)),
+            Self::Anacrontab => Box::new(cron::Cron::new(cron::Table::Anacron)),
         }
     }
 }

@@ -283,52 +283,9 @@ impl Prepared {
             | Format::Dnsmasq
             | Format::Nftables
             | Format::Hosts
-            | Format::Cron => Ok(()),
-        }
-    }
-}
-
-impl Format {
-    /// What a file of this name is, where nothing says so.
-    pub fn of_path(target: &Path) -> Self {
-        let path = target.to_string_lossy();
-        let path = path.trim_start_matches('/');
-        let end = target.extension().and_then(|end| end.to_str()).unwrap_or_default();
-        let is_below = |directory: &str| path.starts_with(directory);
-        match end {
-            "nft" => Self::Nftables,
-            "json" => Self::Json,
-            "yaml" | "yml" => Self::Yaml,
-            "sh" => Self::Shell,
-            "service" | "socket" | "timer" | "mount" | "path" | "target" | "slice" | "network"
-            | "netdev" | "link" | "automount" | "swap" | "scope" | "container" | "volume"
-            | "kube" | "pod" | "conf"
-                if path.contains("systemd/") =>
-            {
-                Self::Systemd
-            }
-            "image" | "build" if path.contains("containers/systemd/") => Self::Systemd,
-            _ if path == "etc/nftables.conf" => Self::Nftables,
-            _ if is_below("etc/rc.d/init.d/")
-                || is_below("etc/init.d/")
-                || is_below("etc/cron.daily/")
-                || is_below("etc/cron.hourly/")
-                || is_below("etc/cron.weekly/")
-                || is_below("etc/cron.monthly/")
-                || is_below("etc/e-smith/events/")
-                || is_below("etc/profile.d/") =>
-            {
-                Self::Shell
-            }
-            _ if is_below("etc/NetworkManager/dnsmasq") => Self::Dnsmasq,
-            _ if is_below("var/spool/cron/") => Self::Cron,
-            _ if is_below("etc/sysconfig/") || is_below("etc/default/") => Self::Sysconfig,
-            _ if is_below("etc/httpd/") || is_below("etc/apache2/") => Self::Apache,
-            _ if is_below("etc/nginx/") => Self::Nginx,
-            _ if is_below("etc/dnsmasq") => Self::Dnsmasq,
-            _ if is_below("etc/cron.d/") || path == "etc/crontab" => Self::Cron,
-            _ if path == "etc/hosts" => Self::Hosts,
-            _ => Self::Plain,
+            | Format::Cron
+            | Format::Crontab
+            | Format::Anacrontab => Ok(()),
         }
     }
 }
@@ -343,23 +300,6 @@ mod tests {
         assert_eq!(inside("etc/./a").unwrap(), Path::new("etc/a"));
         for bad in ["", "/", "../x", "/etc/../../x", "/etc/a/", "a\nb"] {
             assert!(inside(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_format_is_told_by_the_path() {
-        for (path, format) in [
-            ("etc/sysconfig/x", Format::Sysconfig),
-            ("/etc/httpd/conf/httpd.conf", Format::Apache),
-            ("etc/systemd/system/a.service", Format::Systemd),
-            ("etc/containers/systemd/a.container", Format::Systemd),
-            ("etc/containers/systemd/a.build", Format::Systemd),
-            ("srv/a.build", Format::Plain),
-            ("etc/dnsmasq.d/x", Format::Dnsmasq),
-            ("etc/motd", Format::Plain),
-            ("srv/x.json", Format::Json),
-        ] {
-            assert_eq!(Format::of_path(Path::new(path)), format, "{path}");
         }
     }
 }

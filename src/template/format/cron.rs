@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Crontabs with a user field, as below `/etc/cron.d`.
+//! Crontabs: those with a user field, as below `/etc/cron.d`, those of one user, and anacron's.
 //!
-//! Source: `crontab(5)` of Debian and of cronie, `do_command.c`, `env.c`. A command is the shell's,
+//! Source: `crontab(5)` of Debian and of cronie, `do_command.c`, `env.c`; `anacrontab(5)`, which has no
+//! `%`. A command is the shell's,
 //! after cron has gone over it: a `%` ends it, `\%` is one, and before another backslash some crons
 //! take a backslash away. A variable has no escapes. A command of more than 999 bytes makes Debian's
 //! cron refuse the whole file.
@@ -13,6 +14,7 @@ use super::{Lexer, Refusal, in_comment, is_name, none, one_line};
 /// The position in a crontab.
 #[derive(Debug, Default)]
 pub(super) struct Cron {
+    table: Table,
     at: At,
     shell: Shell,
     /// Bytes of the command so far.
@@ -21,6 +23,31 @@ pub(super) struct Cron {
     value: bool,
     /// Behind a backslash.
     escaped: bool,
+}
+
+/// What stands before a command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Table {
+    /// Five times or `@daily`, and a user.
+    #[default]
+    System,
+    /// The times alone.
+    User,
+    /// Days or `@monthly`, a delay and a name.
+    Anacron,
+}
+
+impl Table {
+    /// Fields that follow the first one before the command; `short`: that is a word with an `@`.
+    const fn after_first(self, short: bool) -> u8 {
+        match (self, short) {
+            (Self::System, false) => 5,
+            (Self::System, true) => 1,
+            (Self::User, false) => 4,
+            (Self::User, true) => 0,
+            (Self::Anacron, _) => 2,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,19 +72,26 @@ enum At {
 
 const COMMAND: &str = "a command of a crontab";
 const LONGEST: usize = 999;
-/// Minute, hour, day, month, weekday, user: five follow the first.
-const AFTER_FIRST: u8 = 5;
 
 impl Cron {
+    /// At the beginning of such a table.
+    pub(super) fn new(table: Table) -> Self {
+        Self { table, ..Self::default() }
+    }
+
+    fn is_too_long(&self) -> bool {
+        self.table != Table::Anacron && self.length > LONGEST
+    }
+
     fn command(&mut self, c: char) -> Result<(), Refusal> {
         let escaped = std::mem::take(&mut self.escaped);
         self.length += c.len_utf8();
-        if c == '%' && !escaped {
+        if c == '%' && !escaped && self.table != Table::Anacron {
             self.at = At::Input;
             return Ok(());
         }
         self.escaped = c == '\\' && !escaped;
-        if self.value && self.length > LONGEST {
+        if self.value && self.is_too_long() {
             return Err(Refusal { place: COMMAND, why: "the command gets longer than cron takes" });
         }
         self.shell.literal(c)
@@ -69,10 +103,10 @@ impl Cron {
         match (self.at, c) {
             (At::Line, _) if space => At::Line,
             (At::Line, '#') => At::Comment,
-            (At::Line, '@') => At::Field(1),
+            (At::Line, '@') => At::Field(self.table.after_first(true)),
             (At::Line, c) if is_name(c) && !c.is_ascii_digit() => At::Name,
             (At::Line, '"' | '\'') => At::Name,
-            (At::Line, _) => At::Field(AFTER_FIRST),
+            (At::Line, _) => At::Field(self.table.after_first(false)),
             (At::Field(more), _) if space => At::Between(more),
             (At::Between(more), _) if !space && more > 0 => At::Field(more - 1),
             (At::Name, '=') => At::Begin,
@@ -88,11 +122,13 @@ impl Cron {
         none(text, |c| c == '\\', COMMAND, "it has a backslash, which some crons take away")?;
         let mut written = String::new();
         self.shell.value(text, "", &mut written)?;
-        let written = written.replace('%', "\\%");
+        if self.table != Table::Anacron {
+            written = written.replace('%', "\\%");
+        }
         self.at = At::Command;
         self.value = true;
         self.length += written.len();
-        if self.length > LONGEST {
+        if self.is_too_long() {
             return Err(Refusal { place: COMMAND, why: "the command gets longer than cron takes" });
         }
         out.push_str(&written);
@@ -100,7 +136,7 @@ impl Cron {
     }
 
     fn field(&mut self, text: &str, more: u8) -> Result<(), Refusal> {
-        let user = more == 0;
+        let user = more == 0 && self.table == Table::System;
         let fits = |c: char| {
             c.is_ascii_alphanumeric()
                 || matches!(c, '-' | '_')
@@ -119,10 +155,13 @@ impl Cron {
 impl Lexer for Cron {
     fn literal(&mut self, c: char) -> Result<(), Refusal> {
         if c == '\n' {
+            if self.at == At::Command {
+                self.shell.literal(c)?;
+            }
             let open = self.at == At::Command && self.shell.open().is_some();
             let lost = matches!(self.at, At::Quotes(_));
             let shell = if open { std::mem::take(&mut self.shell) } else { Shell::default() };
-            *self = Self { shell, ..Self::default() };
+            *self = Self { shell, ..Self::new(self.table) };
             if open || lost {
                 self.at = At::Line;
             }
@@ -163,7 +202,7 @@ impl Lexer for Cron {
                     why: "it stands behind a %",
                 });
             }
-            At::Line => self.field(text, AFTER_FIRST)?,
+            At::Line => self.field(text, self.table.after_first(false))?,
             At::Field(more) => self.field(text, more)?,
             At::Between(more) => self.field(text, more - 1)?,
             At::Name => {

@@ -37,6 +37,8 @@ proptest! {
             (Format::Json, "{\"a\": @, \"b@\": 1"),
             (Format::Yaml, "a: @\nb: \"@\" # @\nc: '@'\nd: [@, {@: @}]\ne"),
             (Format::Cron, "5 4 * * * root a @ \"@\" # @\nA"),
+            (Format::Crontab, "5 4 * * * a @ \"@\" # @\nA"),
+            (Format::Anacrontab, "5 4 x a @ \"@\" # @\nA"),
         ];
         for (format, template) in templates {
             let weave = |value: &str| {

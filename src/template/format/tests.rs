@@ -63,6 +63,8 @@ fn a_part_of_a_word_can_be_a_value_in_every_format() {
             Format::Json => "\"http://@:@/\"",
             Format::Yaml => "url: http://@:@/\n",
             Format::Cron => "5 4 * * * root curl http://@:@/\n",
+            Format::Crontab => "5 4 * * * curl http://@:@/\n",
+            Format::Anacrontab => "7 5 cron.weekly curl http://@:@/\n",
         };
         let text = written(format, template, "80");
         let bare = text.replace('\'', "");
@@ -493,4 +495,37 @@ fn cron() {
         &["5 4 * * * root a%@\n", "5 4 * * * root $(a @)\n", "5 4 * * * root a \\@\n"],
     );
     unfinished(Format::Cron, &["5 4 * * * root \"a\n", "5 4 * * * root 'a"]);
+}
+
+#[test]
+fn tables_of_cron_without_a_user() {
+    let user = |template: &str, value: &str| written(Format::Crontab, template, value);
+    assert_eq!(user("@ @ * * @ a @ # @\n", "5"), "5 5 * * 5 a '5' # 5\n");
+    assert_eq!(user("5 4 * * * @ a\n", "/bin/x y"), "5 4 * * * '/bin/x y' a\n");
+    let mut weaver = Weaver::new(Format::Crontab);
+    let daily = format!("@daily a {}\n", mark("b c"));
+    assert_eq!(weaver.weave(&daily).unwrap(), "@daily a 'b c'\n");
+    assert_eq!(user("5 4 * * * a @\nB=@\n", "10%"), "5 4 * * * a '10\\%'\nB=10%\n");
+    let anacron = |template: &str, value: &str| written(Format::Anacrontab, template, value);
+    assert_eq!(anacron("@ @ job.@ a @\n", "5"), "5 5 job.5 a '5'\n");
+    assert_eq!(anacron("1 5 a @ \"@\"\nX=@\n", "10% b"), "1 5 a '10% b' \"10% b\"\nX=10% b\n");
+    assert_eq!(anacron("1 5 a b % @\n", "$x"), "1 5 a b % '$x'\n");
+    let long = "x".repeat(2000);
+    assert!(one(Format::Anacrontab, "1 5 a b @\n", &long).is_ok());
+    for format in [Format::Crontab, Format::Anacrontab] {
+        for (template, value) in [
+            ("@ 4 * * * a\n", "5 4"),
+            ("5 @ x a\n", "5 4"),
+            ("5 4 @ a\n", "a/b;c"),
+            ("5 4 * * * a @\n", "a\nb"),
+            ("A=@\n", "a\nb"),
+        ] {
+            assert!(one(format, template, value).is_err(), "{format:?} {template}: {value:?}");
+        }
+    }
+    never(
+        Format::Crontab,
+        &["5 4 * * * sh -c @\n", "5 4 * * * eval @\n", "5 4 * * * a%@\n", "5 4 * * * $(a @)\n"],
+    );
+    never(Format::Anacrontab, &["1 5 a sh -c @\n", "1 5 a eval @\n", "1 5 a $(a @)\n"]);
 }
