@@ -14,7 +14,7 @@ const CONTAINER: &str = "status TCPPort UDPPort PortMapping PortMappingPorts acc
 const IMAGE: &str = "Source Path Reference Digest Command Env_* TCPPort UDPPort User WebPort DataMountPath \
     Health";
 const HOST: &str = "status Engine Endpoint TlsCertPath Bridge Subnet DataRoot LocalNetworks NameService EngineOptions \
-    StorageDriver EngineDataRoot LiveRestore Profile WebServer NameService";
+    StorageDriver EngineDataRoot LiveRestore Profile WebServer";
 
 fn check(database: &str, key: &str, properties: &[(&str, &str)]) -> Checked {
     check_type(database, key, "service", properties)
