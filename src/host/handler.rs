@@ -31,12 +31,15 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 
 use crate::event::past::Ended;
-use crate::host::process::{MERCY, signal_group};
+use crate::host::process::{MERCY, group_lives, signal_group};
 
 use output::{Kept, Lines};
 
 /// How long the output of a handler that has ended is read on when others have its pipe open.
 const GRACE: Duration = Duration::from_millis(200);
+
+/// Between two looks at a group whose leader has ended.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Run by this when it has no `#!` line, as `execvp` does it.
 const SHELL: &str = "/bin/sh";
@@ -188,6 +191,8 @@ struct Running<'a> {
     exited: Option<ExitStatus>,
     deadline: Instant,
     ending: Option<Ended>,
+    /// Whether nobody is left of the group that was told to end.
+    is_gone: bool,
     output: Kept,
     lines: Lines,
 }
@@ -201,6 +206,7 @@ impl<'a> Running<'a> {
             exited: None,
             deadline: Instant::now() + handler.limit,
             ending: None,
+            is_gone: false,
             output: Kept::default(),
             lines: Lines::default(),
         }
@@ -216,6 +222,7 @@ impl<'a> Running<'a> {
                     self.deadline = Instant::now() + GRACE;
                 }
             }
+            self.cut_mercy_short();
             if self.exited.is_some() && self.pipe.is_none() {
                 break;
             }
@@ -233,7 +240,7 @@ impl<'a> Running<'a> {
             }
             self.wait(wake, line);
         }
-        if self.ending.is_some() {
+        if self.is_awaited() {
             // Whoever of the group outlived its leader.
             self.signal(Signal::SIGKILL);
         }
@@ -252,9 +259,26 @@ impl<'a> Running<'a> {
         Ran { result, status, output: self.output }
     }
 
+    /// Once all of the group are gone, who else has the pipe is waited for no longer than after a good end.
+    fn cut_mercy_short(&mut self) {
+        if self.exited.is_some() && self.is_awaited() && !group_lives(self.child.id()) {
+            self.deadline = self.deadline.min(Instant::now() + GRACE);
+            self.is_gone = true;
+        }
+    }
+
+    /// Whether the group was told to end, and may still be at it.
+    const fn is_awaited(&self) -> bool {
+        self.ending.is_some() && !self.is_gone
+    }
+
     /// Sleeps until something is to be read, the child has ended, a signal came or the time is over.
     fn wait(&mut self, wake: &Wake, line: &mut dyn FnMut(&[u8])) {
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let mut left = self.deadline.saturating_duration_since(Instant::now());
+        if self.exited.is_some() && self.is_awaited() {
+            // The end of those who are no children of ours has no signal.
+            left = left.min(LOOK);
+        }
         // Rounded up: a wait of less than a millisecond would be none.
         let limit =
             PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);

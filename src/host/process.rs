@@ -74,6 +74,11 @@ pub fn signal_group(leader: u32, signal: Signal) {
     }
 }
 
+/// Whether anybody is in the group that process `leader` leads or led; a zombie is.
+pub fn group_lives(leader: u32) -> bool {
+    i32::try_from(leader).is_ok_and(|group| killpg(Pid::from_raw(group), None).is_ok())
+}
+
 /// The process that started this one, the one that started that one, and so on; `None` when `/proc` does
 /// not tell.
 pub fn ancestors() -> Option<Vec<Process>> {

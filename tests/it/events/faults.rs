@@ -149,6 +149,22 @@ fn a_handler_that_never_ends_is_ended_with_all_of_its_group() {
 }
 
 #[test]
+fn who_is_detached_from_a_handler_that_is_ended_is_not_waited_for() {
+    let place = Place::new();
+    place.handler("ev/S10a", "setsid sleep 300 & echo $! > $r/pid; sleep 300");
+    let mut command = place.command(&["signal-event", "ev"]);
+    let begun = Instant::now();
+    run(command.env("WHARF_HANDLER_TIMEOUT", "1"), 60).ended_with(1);
+    let took = begun.elapsed();
+    let pid = place.read("pid");
+    assert!(lives(&pid));
+    signal(pid.trim().parse().unwrap(), Signal::SIGKILL);
+    // The mercy alone would be ten.
+    assert!(took < Duration::from_secs(9), "{took:?}");
+    assert_eq!(place.results(), ["S10a too-long"]);
+}
+
+#[test]
 fn a_signal_to_the_event_ends_its_handler_and_what_comes_after() {
     for which in [Signal::SIGTERM, Signal::SIGINT] {
         let place = Place::new();
