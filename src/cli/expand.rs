@@ -11,6 +11,7 @@ use similar::TextDiff;
 
 use super::desk::Desk;
 use super::{Exit, block_on, complain, complain_text, complain_text_raw, print};
+use crate::host::command;
 use crate::reconcile::expand::{self, Act, Done, Expanded, Expansion};
 use crate::template::order::metadata_places;
 use crate::template::{Order, Roots};
@@ -147,6 +148,8 @@ pub(super) fn expand_template(args: &[OsString], root: &Path) -> Exit {
     };
     let orders: Vec<_> = asked.paths.iter().map(order).collect();
     let cx = desk.expansion();
+    // Without it a check that hangs goes on after Ctrl-C, to the end of its time or for ever.
+    command::end_with_us().ok();
     let Some(all) = block_on(expand::expand(&cx, &orders, None, asked.act())) else {
         return Exit::Failed;
     };

@@ -30,6 +30,8 @@ pub(super) fn initialize(root: &Path) -> Exit {
             return Exit::Failed;
         }
     };
+    // Without it a program that hangs goes on after Ctrl-C.
+    command::end_with_us().ok();
     // One database that cannot be mended must not keep the others from it.
     let all = names.iter().map(|name| one(&desk, store.as_mut(), name));
     if all.fold(true, |fine, one| fine & one) { Exit::Done } else { Exit::Failed }

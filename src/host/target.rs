@@ -145,10 +145,8 @@ pub async fn check(
     let words: Vec<String> = program.iter().map(|word| word.replace("{file}", &place)).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let Some((program, args)) = words.split_first() else { return Ok(()) };
-    match command::run_within(checks.limit, program, args, &[], b"").await {
-        Ok(_) => Ok(()),
-        Err(source) => Err(Error::Refused { path: path.to_owned(), source }),
-    }
+    let asked = command::ask_within(checks.limit, program, args).await;
+    asked.map_err(|source| Error::Refused { path: path.to_owned(), source })
 }
 
 /// Takes away what a kill has left of earlier checks.
@@ -362,7 +360,7 @@ fn passing(path: &Path) -> PathBuf {
 
 /// Directories in which a file of any name is read, or one that ends in `.wharf-save`: cron's (cronie reads all
 /// but a few endings), logrotate's (`tabooext` does not know ours), dnsmasq's (`conf-dir` reads all), `NetworkManager`'s,
-/// the interfaces of `ifcfg-*`, ifupdown's `source interfaces.d/*`, monit's `include conf.d/*`, nginx's and FreeRADIUS's
+/// the interfaces of `ifcfg-*`, ifupdown's `source interfaces.d/*`, monit's `include conf.d/*`, nginx's and `FreeRADIUS`'s
 /// `sites-enabled/*`, the completions of bash (all but a few endings). Others read names with an end of their own
 /// (`*.conf`), or none with a dot in it (sudo, `run-parts` of Debian); sudoers.d is here because a later sudo need not.
 const READ_WHOLE: [&str; 22] = [

@@ -2,6 +2,13 @@
 
 //! What `--check`, metadata, cases and leftovers must not pass over in silence.
 
+use std::os::unix::process::ExitStatusExt;
+
+use nix::sys::signal::Signal;
+
+use crate::lab::process::signal;
+use crate::lab::wait_until;
+
 use super::*;
 
 #[test]
@@ -174,4 +181,56 @@ fn the_version_before_the_last_is_somebody_elses_again() {
         (place.target().as_str(), kept.as_str()),
         ("name = three\nplain\n", "name = one\nplain\n")
     );
+}
+
+/// A place where `script` checks the target; `$r` is the root in it.
+fn checked(script: &str) -> Place {
+    let place = Place::new();
+    let script = format!("#!/bin/sh\nr={}\n{script}\n", place.root.path().display());
+    fs::write(place.at("check"), script).unwrap();
+    fs::set_permissions(place.at("check"), fs::Permissions::from_mode(0o755)).unwrap();
+    let front = format!("{{#---\ncheck: {}\n---#}}", place.at("check").display());
+    place.fragment("app.conf/00front", front);
+    place
+}
+
+/// Waits for the end of the process whose number is in `pid`.
+fn ends(place: &Place) {
+    let id = fs::read_to_string(place.at("pid")).unwrap().trim().to_owned();
+    wait_until(SOON, "the sleeper is gone", || !Path::new("/proc").join(&id).exists());
+}
+
+/// For something that takes a moment, on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_check_is_ended_with_what_it_started_when_its_time_is_over_or_we_are_told_to_end() {
+    let place = checked("sleep 300 & echo $! > $r/pid; wait");
+    let limit = [("WHARF_CHECK_TIMEOUT", "1")];
+    place.expand_with(&["/etc/app.conf"], &limit).ended_with(1).complains_of(&["1 s"]);
+    ends(&place);
+    for which in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        fs::remove_file(place.at("pid")).unwrap();
+        let mut wharf = command(env!("CARGO_BIN_EXE_wharf"));
+        let child = place.settle(wharf.args(["expand-template", "/etc/app.conf"])).spawn();
+        let mut child = child.unwrap();
+        wait_until(SOON, "the check runs", || {
+            fs::read_to_string(place.at("pid")).is_ok_and(|text| text.ends_with('\n'))
+        });
+        signal(child.id(), which);
+        assert_eq!(child.wait().unwrap().signal(), Some(which as i32));
+        ends(&place);
+    }
+    assert_eq!(place.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_check_is_judged_by_its_status_whatever_it_leaves_behind_and_prints() {
+    let place = checked("sleep 300 & echo $! > $r/pid; head -c 100000000 /dev/zero");
+    let begun = Instant::now();
+    place.expand(&["/etc/app.conf"]).succeeded();
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert_eq!(place.target(), NEW);
+    let id = fs::read_to_string(place.at("pid")).unwrap();
+    signal(id.trim().parse().unwrap(), Signal::SIGKILL);
 }
