@@ -201,7 +201,7 @@ impl Host for System {
             observed.facts.lost_rules = self.firewall.lost_rules(bridge, query.note).await?;
         }
         observed.files = file::observe(&query.targets, &self.memory)?;
-        network::facts(query, &mut observed)?;
+        network::facts(query, &self.root, &mut observed)?;
         observed.facts.memory_bytes = machine::memory_bytes();
         observed.facts.forwarding_is_ours =
             self.memory.forwarding_is_ours() || !observed.forwarding;
@@ -258,6 +258,7 @@ impl Host for System {
                 sysctl::unset_forwarding()?;
                 self.memory.forget_forwarding()
             }
+            Step::LeaveForwarding(_) => self.memory.forget_forwarding(),
             Step::RemoveFile(path) => file::remove(path),
             Step::AwaitReady { name, readiness } => {
                 ready::wait(&self.engine, name, readiness, self.ready_timeout).await

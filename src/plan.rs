@@ -113,6 +113,8 @@ pub enum Step {
     RemoveGuard,
     /// Turns forwarding off again.
     RestoreForwarding,
+    /// Leaves forwarding on for somebody else, whom the text names, and forgets that it was us.
+    LeaveForwarding(String),
     /// Removes a file that we wrote and nobody has changed.
     RemoveFile(PathBuf),
     /// Waits until a container serves.
@@ -223,7 +225,12 @@ pub fn teardown(observed: &Observed, bridge: Option<&Bridge>) -> Plan {
         gone = BTreeSet::from([plan.add(step, Reason::ByHand, None, gone)]);
     }
     if observed.facts.forwarding_is_ours && observed.forwarding {
-        plan.add(Step::RestoreForwarding, Reason::ByHand, None, gone.clone());
+        let others = others_forward(observed);
+        let step = match others.as_slice() {
+            [] => Step::RestoreForwarding,
+            others => Step::LeaveForwarding(others.join(", ")),
+        };
+        plan.add(step, Reason::ByHand, None, gone.clone());
     }
     if observed.guard != ObservedGuard::Absent {
         plan.add(Step::RemoveGuard, Reason::ByHand, None, gone.clone());
@@ -234,6 +241,15 @@ pub fn teardown(observed: &Observed, bridge: Option<&Bridge>) -> Plan {
         }
     }
     plan
+}
+
+/// Whoever else needs packets forwarded, as a person would say it.
+fn others_forward(observed: &Observed) -> Vec<String> {
+    let facts = &observed.facts;
+    let bridges = facts.foreign_bridges.iter().map(|name| format!("the bridge {name}"));
+    let running = observed.foreign.iter().filter(|foreign| foreign.status.starts_with("Up"));
+    let containers = running.map(|foreign| format!("the container {}", foreign.name));
+    facts.forwarders.iter().cloned().chain(bridges).chain(containers).collect()
 }
 
 /// What every start of a container waits for.
@@ -325,6 +341,12 @@ impl fmt::Display for Step {
             Self::RestartContainer(name) => write!(f, "restart container {name}"),
             Self::RemoveGuard => f.write_str("remove the guard table"),
             Self::RestoreForwarding => f.write_str("set net.ipv4.ip_forward = 0"),
+            Self::LeaveForwarding(others) => {
+                write!(
+                    f,
+                    "leave net.ipv4.ip_forward = 1 for others, and what may pass with it: {others}"
+                )
+            }
             Self::RemoveFile(path) => write!(f, "remove {}", path.display()),
             Self::AwaitReady { name, .. } => write!(f, "wait until {name} serves"),
         }
@@ -353,6 +375,7 @@ impl Step {
             Self::RestartContainer(_) => "restart-container",
             Self::RemoveGuard => "remove-guard",
             Self::RestoreForwarding => "restore-forwarding",
+            Self::LeaveForwarding(_) => "leave-forwarding",
             Self::RemoveFile(_) => "remove-file",
             Self::AwaitReady { .. } => "await-ready",
         }

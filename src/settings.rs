@@ -195,7 +195,7 @@ impl Source<'_> {
 pub fn load(root: Root, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Settings, Error> {
     let path = root.at(SYSCONFIG);
     let file = match fs::read_to_string(&path) {
-        Ok(text) => parse(&text),
+        Ok(text) => variables(&text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(source) => return Err(Error::Read { path, source }),
     };
@@ -279,8 +279,8 @@ fn store(source: &Source<'_>, root: &Root, profile: Profile) -> Result<StoreSett
     }
 }
 
-/// The settings in `text`, in the order of the file; a later one of the same name counts.
-fn parse(text: &str) -> Vec<(String, String)> {
+/// The variables of a sysconfig file, in its order; a later one of the same name counts.
+pub fn variables(text: &str) -> Vec<(String, String)> {
     text.lines()
         .map(str::trim)
         .filter(|line| !line.starts_with('#'))
@@ -369,7 +369,7 @@ mod tests {
     fn a_sysconfig_file_is_read_as_yast_writes_it() {
         let text = "## Type: integer(1:86400)\nWHARF_INTERVAL=\"15\"\n\nWHARF_STORE='esmith:/x'\n";
         assert_eq!(
-            parse(text),
+            variables(text),
             [
                 ("WHARF_INTERVAL".to_owned(), "15".to_owned()),
                 ("WHARF_STORE".to_owned(), "esmith:/x".to_owned())

@@ -93,6 +93,10 @@ pub struct Facts {
     pub forwarding_is_ours: bool,
     /// Tables of the packet filter in which the engine's rules for our bridge were, and are no more.
     pub lost_rules: Vec<String>,
+    /// Whoever else has said that this host is a router, as a person would say it.
+    pub forwarders: Vec<String>,
+    /// Bridges of other engines and of virtual machines.
+    pub foreign_bridges: BTreeSet<String>,
     /// Memory of the machine in bytes; `None` when it is not known.
     pub memory_bytes: Option<u64>,
 }

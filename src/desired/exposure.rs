@@ -178,7 +178,9 @@ pub fn guard(
     local: &BTreeSet<IpNet>,
     facts: &Facts,
 ) -> Guard {
-    let mut guard = Guard { deny_forwarding: facts.forwarding_is_ours, ..Guard::default() };
+    // Where somebody says that this host is a router, what passes is not there because of us.
+    let deny_forwarding = facts.forwarding_is_ours && facts.forwarders.is_empty();
+    let mut guard = Guard { deny_forwarding, ..Guard::default() };
     if let Some(bridge) = &host.bridge {
         guard.bridge.clone_from(&bridge.name);
     }

@@ -194,7 +194,10 @@ impl Host for FakeHost {
                 assert!(guarded, "{name} starts without a guard");
                 self.set_up(name, true);
             }
-            Step::Adjust(_) | Step::AwaitReady { .. } | Step::RestoreName { .. } => {}
+            Step::Adjust(_)
+            | Step::AwaitReady { .. }
+            | Step::RestoreName { .. }
+            | Step::LeaveForwarding(_) => {}
         }
         Ok(())
     }

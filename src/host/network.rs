@@ -2,20 +2,25 @@
 
 //! Facts of the network: what we are connected to, what is routed where, who holds which port.
 
+mod routing;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use nix::ifaddrs::InterfaceAddress;
 use procfs::net::{TcpState, route, tcp, tcp6};
 
 pub use watch::Watch;
 
 use crate::db::value::Port;
 use crate::host::{Error, machine, socket};
+use crate::settings::Root;
 use crate::state::socket::{Holder, Socket};
 use crate::state::{Facts, Observed, Query};
+
+use routing::Suse;
 
 /// Bridges of engines and virtual machines: what is connected to them is not the local network.
 const INSIDE: [&str; 8] = ["lo", "docker", "br-", "podman", "cni", "virbr", "veth", "lxcbr"];
@@ -25,14 +30,19 @@ const INSIDE: [&str; 8] = ["lo", "docker", "br-", "podman", "cni", "virbr", "vet
 /// # Errors
 ///
 /// A table of the kernel cannot be read.
-pub fn facts(query: &Query, observed: &mut Observed) -> Result<(), Error> {
+pub fn facts(query: &Query, root: &Root, observed: &mut Observed) -> Result<(), Error> {
     let bridge = query.bridge.as_ref().map_or("", |bridge| bridge.name.as_str());
+    let suse = Suse::read(root);
+    let interfaces = interfaces()?;
     let facts = &mut observed.facts;
-    (facts.local_networks, facts.addresses) = local_networks(bridge)?;
+    (facts.local_networks, facts.addresses) = local_networks(bridge, &interfaces, &suse);
     facts.routes = routes()?;
     if !facts.routes.values().any(|interface| interface == bridge) {
         facts.peers = peers()?;
     }
+    facts.forwarders = routing::forwarders(root, &suse);
+    let names = interfaces.iter().map(|interface| interface.interface_name.as_str());
+    facts.foreign_bridges = routing::bridges(names, bridge);
     facts.missing = query.mount_sources.iter().filter(|path| !path.exists()).cloned().collect();
     taken(query, observed)
 }
@@ -42,13 +52,15 @@ pub fn facts(query: &Query, observed: &mut Observed) -> Result<(), Error> {
 /// # Errors
 ///
 /// A table of the kernel cannot be read.
-pub fn facts_without_engine(query: &Query) -> Result<Facts, Error> {
+pub fn facts_without_engine(query: &Query, root: &Root) -> Result<Facts, Error> {
     let bridge = query.bridge.as_ref().map_or("", |bridge| bridge.name.as_str());
-    let (local_networks, addresses) = local_networks(bridge)?;
+    let suse = Suse::read(root);
+    let (local_networks, addresses) = local_networks(bridge, &interfaces()?, &suse);
     Ok(Facts {
         local_networks,
         addresses,
         routes: routes()?,
+        forwarders: routing::forwarders(root, &suse),
         missing: query.mount_sources.iter().filter(|path| !path.exists()).cloned().collect(),
         memory_bytes: machine::memory_bytes(),
         ..Facts::default()
@@ -59,29 +71,43 @@ fn kernel<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> i
     move |source| Error::Kernel { what, source: Box::new(source) }
 }
 
-/// The networks of our interfaces that lie in private address space, and all our addresses.
-fn local_networks(bridge: &str) -> Result<(BTreeSet<IpNet>, BTreeSet<IpAddr>), Error> {
-    let interfaces = nix::ifaddrs::getifaddrs().map_err(kernel("interfaces"))?;
+/// All addresses of all interfaces.
+fn interfaces() -> Result<Vec<InterfaceAddress>, Error> {
+    Ok(nix::ifaddrs::getifaddrs().map_err(kernel("interfaces"))?.collect())
+}
+
+/// The networks of our interfaces that lie in private address space, and all our addresses; where
+/// `SuSEfirewall2` names the inner interfaces, all networks of theirs and no others.
+fn local_networks(
+    bridge: &str,
+    interfaces: &[InterfaceAddress],
+    suse: &Suse,
+) -> (BTreeSet<IpNet>, BTreeSet<IpAddr>) {
     let (mut found, mut addresses) = (BTreeSet::new(), BTreeSet::new());
     for interface in interfaces {
         let name = &interface.interface_name;
         if name == bridge || INSIDE.iter().any(|prefix| name.starts_with(prefix)) {
             continue;
         }
+        let named = suse.is_local(name);
+        let counts = |is_private: bool| named.unwrap_or(is_private);
         let (Some(address), Some(mask)) = (interface.address, interface.netmask) else { continue };
         if let (Some(ip), Some(mask)) = (address.as_sockaddr_in(), mask.as_sockaddr_in()) {
             let network = Ipv4Net::with_netmask(ip.ip(), mask.ip()).map(|net| net.trunc());
             addresses.insert(IpAddr::V4(ip.ip()));
-            found.extend(network.ok().filter(|net| net.addr().is_private()).map(IpNet::V4));
+            let local = |net: &Ipv4Net| counts(net.addr().is_private());
+            found.extend(network.ok().filter(local).map(IpNet::V4));
         } else if let (Some(ip), Some(mask)) = (address.as_sockaddr_in6(), mask.as_sockaddr_in6()) {
             let network = Ipv6Net::with_netmask(ip.ip(), mask.ip()).map(|net| net.trunc());
             // Never link-local: every link has that network, the provider's too.
-            let local = |net: &Ipv6Net| net.addr().is_unique_local();
+            let local = |net: &Ipv6Net| {
+                !net.addr().is_unicast_link_local() && counts(net.addr().is_unique_local())
+            };
             found.extend(network.ok().filter(local).map(IpNet::V6));
             addresses.insert(IpAddr::V6(ip.ip()));
         }
     }
-    Ok((found, addresses))
+    (found, addresses)
 }
 
 /// The IPv4 routes with their interface; the default route is none that anything could collide with.

@@ -266,7 +266,7 @@ fn resolve(cx: &Expansion, databases: &BTreeMap<DbName, Records>) -> Result<Reso
     let query = desired::query(&snapshot, &cx.schema, &cx.root, &overrides);
     let facts = match &cx.facts {
         Some(facts) => facts.clone(),
-        None => network::facts_without_engine(&query)?,
+        None => network::facts_without_engine(&query, &cx.root)?,
     };
     Ok(desired::resolve(&snapshot, &cx.schema, &cx.root, &facts, &overrides))
 }

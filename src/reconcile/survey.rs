@@ -15,6 +15,7 @@ use crate::host::probe::{self, Target};
 use crate::host::{self, Host, System, network, socket};
 use crate::reconcile::exposure::{self, Family, Given, Opening};
 use crate::reconcile::{Context, Error, Mode, records};
+use crate::settings::Root;
 use crate::state::socket::{Listed, Surroundings};
 use crate::state::{Facts, ObservedGuard, Query};
 
@@ -95,10 +96,12 @@ pub async fn survey(cx: Context<Machine>) -> Result<Survey, Error> {
     let firewall = Firewall::below(&cx.root);
     let seen = match cx.host {
         Machine::WithEngine(system) => match look(&system, &query).await {
-            Err(error @ host::Error::Engine { .. }) => without(&firewall, &query, error).await?,
+            Err(error @ host::Error::Engine { .. }) => {
+                without(&firewall, &cx.root, &query, error).await?
+            }
             other => other?,
         },
-        Machine::WithoutEngine(error) => without(&firewall, &query, error).await?,
+        Machine::WithoutEngine(error) => without(&firewall, &cx.root, &query, error).await?,
     };
     let resolution = desired::resolve(&snapshot, &cx.schema, &cx.root, &seen.facts, &overrides);
     let around = Surroundings {
@@ -129,11 +132,12 @@ async fn look(system: &System, query: &Query) -> Result<Seen, host::Error> {
 
 async fn without(
     firewall: &Firewall,
+    root: &Root,
     query: &Query,
     error: host::Error,
 ) -> Result<Seen, host::Error> {
     Ok(Seen {
-        facts: network::facts_without_engine(query)?,
+        facts: network::facts_without_engine(query, root)?,
         guard: firewall.observe(false).await?,
         containers: Vec::new(),
         no_engine: Some(error),

@@ -7,6 +7,7 @@
 
 mod firewalld;
 mod foreign;
+mod forwarding;
 mod policy;
 
 use std::fs::File;
@@ -59,6 +60,13 @@ fn assert_same(before: &str, after: &str, when: &str) {
     assert!(before == after, "{when}:\n{}", diff.unified_diff());
 }
 
+/// The network namespace of `side` of the laboratory: `lan`, `wan`, or one that a test adds.
+fn namespace(lab: &Lab, side: &str) -> String {
+    // The directory is called `NAME.xxxxxx`, a namespace `NAME-SIDE`.
+    let dir = lab.scratch("").components().next_back().unwrap().as_os_str().to_owned();
+    format!("{}-{side}", dir.to_str().unwrap().rsplit_once('.').unwrap().0)
+}
+
 /// A client on the Internet that tries to connect all the time.
 struct Prober {
     stop: Arc<AtomicBool>,
@@ -70,9 +78,7 @@ struct Prober {
 impl Prober {
     /// Tries `ports` of each of `hosts`, some hundred times a second altogether.
     fn start(lab: &Lab, hosts: &[&str], port: u16) -> Self {
-        // The directory is called `NAME.xxxxxx`, the Internet's namespace `NAME-wan`.
-        let dir = lab.scratch("").components().next_back().unwrap().as_os_str().to_owned();
-        let name = dir.to_str().unwrap().rsplit_once('.').unwrap().0.to_owned();
+        let namespace = format!("/run/netns/{}", namespace(lab, "wan"));
         let prober = Self {
             stop: Arc::default(),
             tries: Arc::default(),
@@ -81,7 +87,7 @@ impl Prober {
         };
         let addresses = hosts.iter().map(|host| format!("{host}:{port}").parse().unwrap());
         let threads = addresses.flat_map(|address: SocketAddr| [address; 3]).map(|address| {
-            let namespace = File::open(format!("/run/netns/{name}-wan")).unwrap();
+            let namespace = File::open(&namespace).unwrap();
             let (stop, tries, connects) =
                 (prober.stop.clone(), prober.tries.clone(), prober.connects.clone());
             thread::spawn(move || {
