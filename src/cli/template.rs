@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use bstr::ByteSlice;
 use clap::{Args, Subcommand};
 use similar::TextDiff;
 
 use super::desk::Desk;
-use super::{Exit, block_on, complain_text, print};
+use super::{Exit, block_on, complain_text, complain_text_raw, print};
 use crate::db::Location;
 use crate::event::Event;
 use crate::host::file;
@@ -101,8 +102,9 @@ fn once(root: &Path, test: &Test) -> Exit {
         return Exit::Failed;
     }
     let mut failed = 0_usize;
+    let mut unchecked = BTreeSet::new();
     for case in &cases {
-        match one(root, test, case) {
+        match one(root, test, case, &mut unchecked) {
             Ok(wrong) if wrong.is_empty() => print(&format!("ok      {}\n", case.display())),
             Ok(wrong) => {
                 failed += 1;
@@ -116,6 +118,13 @@ fn once(root: &Path, test: &Test) -> Exit {
     }
     let noun = if cases.len() == 1 { "case" } else { "cases" };
     print(&format!("{} {noun}, {failed} failed\n", cases.len()));
+    if !unchecked.is_empty() {
+        let paths: Vec<_> = unchecked.into_iter().collect();
+        complain_text_raw(&format!(
+            "note: the programs that check {} were not asked; expand-template --check asks them\n",
+            paths.join(", ")
+        ));
+    }
     if failed == 0 { Exit::Done } else { Exit::Failed }
 }
 
@@ -187,18 +196,79 @@ fn targets(directory: &Path) -> io::Result<BTreeSet<String>> {
     Ok(files_below(directory)?.into_iter().filter_map(inside).collect())
 }
 
-/// What is wrong in `case`; empty: nothing.
-fn one(root: &Path, test: &Test, case: &Path) -> io::Result<String> {
-    known(case)?;
-    let (expected, fails) = (targets(&case.join("expected"))?, targets(&case.join("fails"))?);
-    let event = match fs::read_to_string(case.join("event")) {
-        Ok(line) => {
-            let mut words = line.split_whitespace().map(str::to_owned);
-            words.next().map(|name| Event { name, args: words.collect() })
+/// Refuses records that would not be read: a template that asks for them would be tried without.
+fn readable(records: &Path) -> io::Result<()> {
+    for file in files_below(records)? {
+        let shown = format!("records/{}", file.strip_prefix(records).unwrap_or(&file).display());
+        let wrong = |why: String| Err(io::Error::other(format!("{shown}{why}")));
+        let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
+        if file.file_name().is_some_and(is_hidden) {
+            continue;
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        if !shown.split('/').all(is_database_part) {
+            return wrong(
+                " is no database; right would be letters, digits, '_' and '-', and dots between them"
+                    .to_owned(),
+            );
+        }
+        let (content, mut keys) = (fs::read(&file)?, BTreeSet::new());
+        for (number, line) in (1..).zip(content.lines()) {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with(b"#") {
+                continue;
+            }
+            let key = line.split_once_str("=").map(|(key, _)| key.trim());
+            match key.filter(|key| !key.is_empty()) {
+                None => {
+                    let right = "right would be KEY=TYPE|PROPERTY|VALUE or KEY=TEXT";
+                    return wrong(format!(", line {number}: that is no record; {right}"));
+                }
+                Some(key) if !keys.insert(key.to_vec()) => {
+                    let key = key.as_bstr();
+                    return wrong(format!(", line {number}: record '{key}' is there twice"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_database_part(part: &str) -> bool {
+    let is_sign = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    part.split('.').all(|piece| !piece.is_empty() && piece.chars().all(is_sign))
+}
+
+/// The event of `case`, when it has one.
+fn event_of(case: &Path) -> io::Result<Option<Event>> {
+    let line = match fs::read_to_string(case.join("event")) {
+        Ok(line) => line,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    let mut words = line.split_whitespace().map(str::to_owned);
+    match words.next() {
+        Some(name) => Ok(Some(Event { name, args: words.collect() })),
+        None => Err(io::Error::other("'event' is empty; right would be its name and arguments")),
+    }
+}
+
+/// What is wrong in `case`; empty: nothing. Targets whose checks were not run go to `unchecked`.
+fn one(
+    root: &Path,
+    test: &Test,
+    case: &Path,
+    unchecked: &mut BTreeSet<String>,
+) -> io::Result<String> {
+    known(case)?;
+    readable(&case.join("records"))?;
+    let (expected, fails) = (targets(&case.join("expected"))?, targets(&case.join("fails"))?);
+    if expected.is_empty() && fails.is_empty() {
+        return Err(io::Error::other(
+            "it tests nothing: there is no file in expected/ or fails/ (an empty expected/PATH and --update make one)",
+        ));
+    }
+    let event = event_of(case)?;
     let Some(desk) = Desk::open(root) else { return Err(io::Error::other("no settings")) };
     let cx = expansion(desk, test, case);
     let order = |path: &String| Order { path: path.clone(), ..Order::default() };
@@ -214,6 +284,9 @@ fn one(root: &Path, test: &Test, case: &Path) -> io::Result<String> {
             difference(case, path, expanded, test.update)?
         };
         wrong.push_str(&told);
+        if expanded.result.as_ref().is_ok_and(|done| done.unchecked) {
+            unchecked.insert(path.clone());
+        }
     }
     Ok(wrong)
 }

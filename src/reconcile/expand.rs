@@ -99,6 +99,8 @@ pub struct Done {
     pub content: Option<Vec<u8>>,
     /// Services to adjust, with what they are told, when it changed.
     pub adjust: BTreeMap<String, String>,
+    /// Whether a program checks such a target and was not asked.
+    pub unchecked: bool,
 }
 
 /// Expands `orders`, in their order.
@@ -359,7 +361,11 @@ async fn one(
             let how = How { force, keep_access, profile: cx.profile };
             put(&target, &declared, content, how, writer, &mut notes).await
         }
-        (Act::Write { .. } | Act::Look, _) => look(&target, content.map(|it| it.bytes)),
+        (Act::Write { .. } | Act::Look, _) => {
+            let unchecked = declared.check.is_some() && !declared.delete;
+            let looked = look(&target, content.map(|it| it.bytes));
+            looked.map(|done| Done { unchecked, ..done })
+        }
         (Act::Check, _) => {
             if declared.check.is_none() && !declared.delete {
                 notes.push(format!(
@@ -396,7 +402,7 @@ async fn would_do(
 
 fn look(target: &Path, content: Option<Vec<u8>>) -> Result<Done, Error> {
     let changed = target::content(target)? != content;
-    Ok(Done { changed, content, adjust: BTreeMap::new() })
+    Ok(Done { changed, content, ..Done::default() })
 }
 
 #[derive(Clone, Copy)]
@@ -429,7 +435,8 @@ async fn put(
         let delete = async { target::delete(path, edited, unknown_is_edited, &writer.memory) };
         let (changed, aside) = writer.owing(path, declared, None, delete).await?;
         notes.extend(aside.map(kept));
-        return Ok(Done { changed, content: None, adjust: declared.adjust.clone() });
+        let adjust = declared.adjust.clone();
+        return Ok(Done { changed, adjust, ..Done::default() });
     };
     let mut id = |name: &Option<String>, number: fn(&str) -> Option<u32>| {
         name.as_ref().map(|name| {
@@ -464,7 +471,7 @@ async fn put(
     let written = writer.owing(path, declared, Some(&new.content), write).await?;
     notes.extend(written.aside.map(kept));
     let adjust = if written.changed { declared.adjust.clone() } else { BTreeMap::new() };
-    Ok(Done { changed: written.changed, content: Some(new.content), adjust })
+    Ok(Done { changed: written.changed, content: Some(new.content), adjust, unchecked: false })
 }
 
 /// Services to adjust because of `all`, each with what it is told.

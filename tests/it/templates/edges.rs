@@ -138,6 +138,33 @@ fn a_case_that_would_test_nothing_is_told() {
     write("three/fails/etc/app.conf", "\n");
     let ran = test().ended_with(1);
     assert!(ran.stdout.contains("fails/etc/app.conf is empty"), "{}", ran.stdout);
+    fs::remove_dir_all(cases.join("three")).unwrap();
+
+    fs::create_dir_all(cases.join("four/expected/etc")).unwrap();
+    let ran = test().ended_with(1);
+    assert!(ran.stdout.contains("four") && ran.stdout.contains("tests nothing"), "{}", ran.stdout);
+    fs::remove_dir_all(cases.join("four")).unwrap();
+
+    let good = "# note\n\nSystemName=case\nother=1\n";
+    write("one/records/configuration", good);
+    write("one/records/sub/my-db.old", "k=t|p|\n");
+    assert!(test().succeeded().stderr.is_empty());
+    for (path, text, words) in [
+        ("configuration", "SystemName=case\n\nother: 1\n", "records/configuration, line 3"),
+        ("configuration", "SystemName=case\n=1\n", "records/configuration, line 2"),
+        ("configuration", "SystemName=case\nother=1\nother=2\n", "line 3: record 'other'"),
+        ("bad..name", "a=1\n", "records/bad..name is no database"),
+        ("configuration~", "a=1\n", "records/configuration~ is no database"),
+        ("../event", " \n", "'event' is empty"),
+    ] {
+        write(&format!("one/records/{path}"), text);
+        let ran = test().ended_with(1);
+        assert!(ran.stdout.contains(words), "{path}: {}", ran.stdout);
+        fs::remove_file(cases.join("one/records").join(path)).unwrap();
+        write("one/records/configuration", good);
+    }
+    place.metadata("app.conf", "CHECK=false\n");
+    test().succeeded().complains_of(&["check /etc/app.conf", "not asked"]);
 }
 
 #[test]
