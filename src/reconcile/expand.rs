@@ -15,11 +15,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bstr::ByteSlice;
-
 pub use error::Error;
 use error::with_holder;
 use owing::Ledger;
+use secret::Secrets;
 
 use crate::db::schema::Schema;
 use crate::db::{self, Audit, DbName, Location, Records};
@@ -211,19 +210,14 @@ fn render(
         home: (cx.root.at("").display().to_string(), profile_name(cx.profile)),
     };
     let mut shared = View::new(&sources, words).into_context();
-    let secrets = if words.ask_for_secrets() {
-        secret::all(&sources.databases, &cx.schema)
-    } else {
-        Vec::new()
-    };
+    let mut secrets = Secrets::new(&sources, &cx.schema, words);
     let mut one = |prepared: &Result<Prepared, order::Error>| match prepared {
         Ok(prepared) if !prepared.declared.delete => {
             needs(&prepared.declared, &sources.databases)?;
             let bytes = prepared
                 .render(&mut shared)
                 .map_err(|error| with_holder(error, &sources.databases, &cx.schema))?;
-            let secret = secrets.iter().find(|(_, value)| bytes.contains_str(value));
-            let secret = secret.map(|(holder, _)| holder.clone());
+            let secret = secrets.used(prepared, &bytes);
             Ok(Some(Content { bytes, secret }))
         }
         Ok(_) | Err(_) => Ok(None),

@@ -22,7 +22,6 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tera::Context;
 
-use crate::db::schema::sounds_secret;
 use crate::db::{DbName, Record, Records};
 use crate::event::Event;
 use crate::state::exposure::Matches;
@@ -75,10 +74,15 @@ impl Words {
         self.0.contains("databases")
     }
 
-    /// Whether a value that nobody should see can be among what is asked for.
-    pub fn ask_for_secrets(&self) -> bool {
-        let all = ["databases", "configuration"];
-        self.0.iter().any(|word| all.contains(&word.as_str()) || sounds_secret(BStr::new(word)))
+    /// Whether the record `key` of `database` can be among what is asked for.
+    pub fn reach(&self, database: &str, key: &BStr) -> bool {
+        let is_there = |word: &str| self.0.contains(word);
+        // All of them at once.
+        if is_there("databases") || is_there("__tera_context") {
+            return true;
+        }
+        database == "configuration"
+            && (is_there("configuration") || key.to_str().is_ok_and(is_there))
     }
 
     /// Whether the records have to be resolved.
@@ -147,6 +151,27 @@ impl View {
         Self { values: resolved(desired) }
     }
 
+    /// With other texts of the same length in the place of those that `holders` have.
+    #[must_use]
+    pub fn veiled<'a>(mut self, holders: impl Iterator<Item = &'a Holder>) -> Self {
+        for holder in holders {
+            let (Ok(key), Ok(property)) = (
+                holder.key.to_str(),
+                holder.property.as_ref().map(|name| name.to_str()).transpose(),
+            ) else {
+                continue;
+            };
+            let databases = self.values.get_mut("databases");
+            veil(databases.and_then(|all| all.get_mut(&holder.database)?.get_mut(key)), property);
+            if holder.database == "configuration" {
+                let table = self.values.get_mut("configuration");
+                veil(table.and_then(|table| table.get_mut(key)), property);
+                veil(self.values.get_mut(key), property);
+            }
+        }
+        self
+    }
+
     /// All variables, as Tera takes them.
     pub fn into_context(self) -> Context {
         // An object always is one.
@@ -191,6 +216,18 @@ pub fn holders_of(databases: &BTreeMap<DbName, Records>, value: &str) -> Vec<Hol
         }
     }
     found
+}
+
+/// Another text for that of `record`, or of its `property`: each character is another one, in any case of
+/// letters.
+fn veil(record: Option<&mut Value>, property: Option<&str>) {
+    let text = match property {
+        Some(property) => record.and_then(|record| record.get_mut(property)),
+        None => record,
+    };
+    if let Some(Value::String(text)) = text {
+        *text = text.chars().map(|c| if matches!(c, 'x' | 'X') { 'y' } else { 'x' }).collect();
+    }
 }
 
 fn table(database: &str, records: &Records) -> Value {

@@ -261,3 +261,52 @@ fn a_check_is_judged_by_its_status_whatever_it_leaves_behind_and_prints() {
     let id = fs::read_to_string(place.at("pid")).unwrap();
     signal(id.trim().parse().unwrap(), Signal::SIGKILL);
 }
+
+#[test]
+fn a_secret_is_found_in_whatever_form_it_is_written() {
+    let place = Place::new();
+    let mut db = command(env!("CARGO_BIN_EXE_db"));
+    db.args([
+        "configuration",
+        "set",
+        "svc",
+        "service",
+        "Password",
+        "open\"ses\\ame",
+        "Port",
+        "8080",
+    ]);
+    run(place.settle(&mut db), 20).succeeded();
+    place.db("configuration set DbPassword hunter22");
+    place.db("configuration set sshd service PasswordAuthentication enabled");
+    for (name, text, property) in [
+        ("a.json", "{\"a\": {{ svc.Password }}}", "Password"),
+        ("a.yaml", "a: {{ svc.Password }}\n", "Password"),
+        ("systemd/system/a.service", "[Service]\nExecStart=/a {{ svc.Password }}\n", "Password"),
+        ("a.conf", "{{ svc.Password | upper }}\n", "Password"),
+        ("a.conf", "{{ svc | json_encode | safe }}\n", "Password"),
+        (
+            "a.conf",
+            "{% for n, v in configuration.svc %}{{ v | reverse }}{% endfor %}\n",
+            "Password",
+        ),
+        ("a.conf", "{{ DbPassword }}\n", "DbPassword"),
+        ("a.json", "{{ DbPassword | truncate(length=3) }}", "DbPassword"),
+    ] {
+        let target = place.at("etc").join(name);
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        drop(fs::remove_file(&target));
+        place.fragment(name, text);
+        let ran = place.expand(&[&format!("/etc/{name}")]).succeeded();
+        let mode = fs::metadata(target).unwrap().mode() & 0o7777;
+        assert_eq!(mode, 0o600, "{text}");
+        let ran = ran.complains_of(&["root alone", property]);
+        assert!(!ran.stderr.contains("ses") && !ran.stderr.contains("hunter"), "{}", ran.stderr);
+    }
+    // Who only asks for its neighbours, or whether it is there, has none.
+    let text = "{{ svc.Port }} {% if svc.Password %}y{% endif %} {{ sshd.PasswordAuthentication }} \
+                {% for n, v in configuration %}{{ n }}{% endfor %}\n";
+    place.fragment("app.conf/30", text);
+    assert_eq!(place.expand(&["/etc/app.conf"]).succeeded().stderr, "");
+    assert_eq!(fs::metadata(place.at("etc/app.conf")).unwrap().mode() & 0o7777, 0o644);
+}
