@@ -32,7 +32,7 @@ use crate::host::{self, Host};
 use crate::plan::{self, Given, Plan, Step};
 use crate::settings::{Profile, Root};
 use crate::state::{FileKind, Observed, Query, RenderedFile};
-use crate::template::{self, Roots, View};
+use crate::template::{self, Readers, Roots, View};
 
 pub use report::{Failure, Report};
 
@@ -260,7 +260,8 @@ async fn look<H: Host>(
     let observed = cx.host.observe(&query).await?;
     lost_database(cx, mode, snapshot, &observed)?;
     let resolution = desired::resolve(snapshot, &cx.schema, &cx.root, &observed.facts, overrides);
-    let (files, failed_templates) = render(cx, &resolution, web_server);
+    let suse_firewall = observed.facts.suse_services;
+    let (files, failed_templates) = render(cx, &resolution, Readers { web_server, suse_firewall });
     let differing: Vec<ContainerName> = resolution
         .desired
         .containers
@@ -322,12 +323,12 @@ fn lost_database<H: Host>(
 fn render<H>(
     cx: &Context<H>,
     resolution: &Resolution,
-    web_server: bool,
+    readers: Readers,
 ) -> (Vec<RenderedFile>, Vec<template::Error>) {
     let view = View::of(&resolution.desired).into_context();
     let mut files = Vec::new();
     let mut failed = Vec::new();
-    for target in template::targets(&resolution.desired, web_server, cx.profile, &cx.root) {
+    for target in template::targets(&resolution.desired, readers, cx.profile, &cx.root) {
         match template::render(&target, &cx.templates, &view) {
             Ok(file) => files.push(file),
             Err(error) => failed.push(error),

@@ -95,6 +95,8 @@ pub struct Facts {
     pub lost_rules: Vec<String>,
     /// Whoever else has said that this host is a router, as a person would say it.
     pub forwarders: Vec<String>,
+    /// Whether `SuSEfirewall2` takes files with the ports of services.
+    pub suse_services: bool,
     /// Bridges of other engines and of virtual machines.
     pub foreign_bridges: BTreeSet<String>,
     /// Memory of the machine in bytes; `None` when it is not known.

@@ -91,8 +91,23 @@ pub const GUARD: &str = "/etc/wharf/guard.nft";
 /// Path of the names for dnsmasq: both Debian's and openSUSE's read all of this directory.
 pub const NAMES: &str = "/etc/dnsmasq.d/wharf.conf";
 
+/// Path of the public ports for SME Server's packet filter.
+pub const MASQ_PORTS: &str = "/etc/wharf/masq.ports";
+
+/// Path of the public ports for `SuSEfirewall2`.
+pub const SUSE_PORTS: &str = "/etc/sysconfig/SuSEfirewall2.d/services/wharf";
+
+/// Who on this host reads files of ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readers {
+    /// The web server, for aliases.
+    pub web_server: bool,
+    /// `SuSEfirewall2`, for ports.
+    pub suse_firewall: bool,
+}
+
 /// The targets that `desired` calls for.
-pub fn targets(desired: &Desired, web_server: bool, profile: Profile, root: &Root) -> Vec<Target> {
+pub fn targets(desired: &Desired, readers: Readers, profile: Profile, root: &Root) -> Vec<Target> {
     let mut targets = vec![Target {
         kind: FileKind::Guard,
         template: "etc/wharf/guard.nft",
@@ -102,7 +117,7 @@ pub fn targets(desired: &Desired, web_server: bool, profile: Profile, root: &Roo
         check: Some(words(&["nft", "-c", "-f", "{file}"])),
         adjust: None,
     }];
-    if web_server {
+    if readers.web_server {
         targets.push(Target {
             kind: FileKind::WebAlias,
             template: "etc/httpd/conf.d/wharf.conf",
@@ -126,6 +141,18 @@ pub fn targets(desired: &Desired, web_server: bool, profile: Profile, root: &Roo
         check: Some(words(&["dnsmasq", "--test", "-C", "{file}"])),
         adjust: Some(Adjust { unit: "dnsmasq".to_owned(), verb: Verb::Restart }),
     });
+    let masq = (profile == Profile::Sme).then_some((MASQ_PORTS, Format::Plain));
+    let suse = readers.suse_firewall.then_some((SUSE_PORTS, Format::Sysconfig));
+    // Nobody is told: a restart of either would take the engine's rules with it.
+    targets.extend(masq.into_iter().chain(suse).map(|(path, format)| Target {
+        kind: FileKind::Ports,
+        template: path.trim_start_matches('/'),
+        path: root.at(path),
+        format,
+        mode: 0o644,
+        check: None,
+        adjust: None,
+    }));
     let options = match desired.engine.place {
         OptionsPlace::None => None,
         OptionsPlace::DaemonJson => Some(("etc/docker/daemon.json", Format::Json)),
@@ -145,10 +172,9 @@ pub fn targets(desired: &Desired, web_server: bool, profile: Profile, root: &Roo
 
 /// Every path that some target may have, to be looked at before it is known which are called for.
 pub fn all_paths(profile: Profile, root: &Root) -> BTreeSet<PathBuf> {
-    [GUARD, NAMES, profile.web_alias_file(), "/etc/docker/daemon.json", "/etc/sysconfig/docker"]
-        .into_iter()
-        .map(|path| root.at(path))
-        .collect()
+    let options = ["/etc/docker/daemon.json", "/etc/sysconfig/docker"];
+    let ours = [GUARD, NAMES, profile.web_alias_file(), MASQ_PORTS, SUSE_PORTS];
+    ours.into_iter().chain(options).map(|path| root.at(path)).collect()
 }
 
 fn words(list: &[&str]) -> Vec<String> {
@@ -195,7 +221,8 @@ mod tests {
         let facts = Facts::of_lan("10.77.0.0/24");
         let resolution = resolve(&snapshot, &Schema::new(None), &root, &facts, &Overrides::new());
         let view = View::of(&resolution.desired).into_context();
-        targets(&resolution.desired, true, Profile::Generic, &root)
+        let readers = Readers { web_server: true, suse_firewall: true };
+        targets(&resolution.desired, readers, Profile::Sme, &root)
             .iter()
             .find(|target| target.path().ends_with(path))
             .map(|target| {

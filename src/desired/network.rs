@@ -154,7 +154,8 @@ pub fn local_networks(
     chosen
         .into_iter()
         // A link-local network is on every link, the provider's too: it can mean nobody in particular.
-        .filter(|network| Some(*network) != ours && !is_link_local(network))
+        .filter(|network| ours.is_none_or(|ours| !ours.contains(network)))
+        .filter(|network| !is_link_local(network))
         .collect()
 }
 
@@ -280,5 +281,22 @@ pub fn hold_bridged(drafts: &mut BTreeMap<ContainerName, Draft>) {
                 .to_owned(),
             None,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Records;
+
+    #[test]
+    fn the_containers_subnet_and_its_parts_are_never_local() {
+        let networks = "10.0.3.0=network|Mask|255.255.255.0\n10.0.3.128=network|Mask|255.255.255.128\n\
+                        10.77.0.0=network|Mask|255.255.255.0\n";
+        let snapshot =
+            Snapshot { networks: Records::parse(networks.as_bytes()), ..Snapshot::default() };
+        let (host, _) = host_record(&snapshot, &Schema::new(None), &Root::new("/"));
+        let local = local_networks(&host, host.bridge.as_ref(), &snapshot, &Facts::default());
+        assert_eq!(local, BTreeSet::from(["10.77.0.0/24".parse().unwrap()]));
     }
 }

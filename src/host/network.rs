@@ -41,6 +41,7 @@ pub fn facts(query: &Query, root: &Root, observed: &mut Observed) -> Result<(), 
         facts.peers = peers()?;
     }
     facts.forwarders = routing::forwarders(root, &suse);
+    facts.suse_services = routing::takes_services(root);
     let names = interfaces.iter().map(|interface| interface.interface_name.as_str());
     facts.foreign_bridges = routing::bridges(names, bridge);
     facts.missing = query.mount_sources.iter().filter(|path| !path.exists()).cloned().collect();

@@ -22,7 +22,7 @@ pub(crate) fn plan_files(plan: &mut Plan, given: &Given<'_>) -> Option<StepId> {
         };
         match file.kind {
             FileKind::Guard => guard = plan_guard(plan, file, given, written),
-            FileKind::WebAlias | FileKind::EngineOptions | FileKind::Names => {
+            FileKind::WebAlias | FileKind::Ports | FileKind::EngineOptions | FileKind::Names => {
                 if let (Some(written), Some(adjust)) = (written, &file.adjust) {
                     let step = Step::Adjust(adjust.clone());
                     plan.add(step, Reason::FileChanged, None, BTreeSet::from([written]));
@@ -40,10 +40,11 @@ enum Verdict {
 
 fn verdict(file: &RenderedFile, observed: Option<&ObservedFile>, given: &Given<'_>) -> Verdict {
     let Some(observed) = observed else {
-        // A server that is asked for nothing gets no file.
+        // Who is asked for nothing gets no file.
         let needed = match file.kind {
             FileKind::WebAlias => !given.desired.routes.is_empty(),
             FileKind::Names => given.desired.names.is_some(),
+            FileKind::Ports => !given.desired.guard.public.is_empty(),
             FileKind::Guard | FileKind::EngineOptions => true,
         };
         return if needed {

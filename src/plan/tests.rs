@@ -13,7 +13,9 @@ use crate::host::fake::FakeHost;
 use crate::plan::{Given, Plan, Step, plan};
 use crate::settings::{Profile, Root};
 use crate::state::{Facts, Observed, ObservedNetwork, Query};
-use crate::template::{self, Roots, View};
+use crate::template::{self, Readers, Roots, View};
+
+const READERS: Readers = Readers { web_server: true, suse_firewall: false };
 
 const MYSQL: &str = "mysql=service|Address|10.0.3.2|Image|db|TCPPort|3306|status|enabled\n";
 const BLOG: &str = "blog=service|Address|10.0.3.3|Image|web|Interlinked|mysql:db|PortMapping|custom|PortMappingPorts|8080:80|TCPPort|80|status|enabled\n";
@@ -31,7 +33,7 @@ fn planned(records: &str, host: &FakeHost) -> Plan {
     assert!(resolution.rejected.is_empty(), "{:#?}", resolution.rejected);
     let view = View::of(&resolution.desired).into_context();
     let root = Root::new("/");
-    let files: Vec<_> = template::targets(&resolution.desired, true, Profile::Generic, &root)
+    let files: Vec<_> = template::targets(&resolution.desired, READERS, Profile::Generic, &root)
         .iter()
         .map(|target| template::render(target, &Roots::default(), &view).unwrap())
         .collect();

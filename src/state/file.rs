@@ -15,6 +15,8 @@ pub enum FileKind {
     Guard,
     /// Web routes, for the web server.
     WebAlias,
+    /// Public ports, for a packet filter of others.
+    Ports,
     /// Options of the engine.
     EngineOptions,
     /// Names, for the host's name service.

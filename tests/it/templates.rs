@@ -596,7 +596,7 @@ fn what_the_project_brings_comes_out_as_it_should_and_is_accepted() {
     let mut wharf = command(env!("CARGO_BIN_EXE_wharf"));
     wharf.args(["template", "test"]).arg(&cases);
     let ran = run(place.settle(&mut wharf), 30);
-    assert_eq!((ran.code, ran.stdout.lines().count()), (0, 3), "{}", ran.stdout);
+    assert_eq!((ran.code, ran.stdout.lines().count()), (0, 4), "{}", ran.stdout);
     let web = cases.join("web/expected/etc");
     let shell = format!(". {}; printf %s \"$DOCKER_OPTS\"", web.join("sysconfig/docker").display());
     let options = run(command("sh").args(["-c", &shell]), 10).succeeded().stdout;

@@ -66,6 +66,11 @@ impl Suse {
     }
 }
 
+/// Whether `SuSEfirewall2` takes files with the ports of services.
+pub(super) fn takes_services(root: &Root) -> bool {
+    root.at(format!("{SUSE}.d/services")).is_dir()
+}
+
 /// Whoever else has said that this host is a router, as a person would say it.
 pub(super) fn forwarders(root: &Root, suse: &Suse) -> Vec<String> {
     let mut found = Vec::new();

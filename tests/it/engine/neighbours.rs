@@ -9,6 +9,7 @@ mod firewalld;
 mod foreign;
 mod forwarding;
 mod policy;
+mod suse;
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
