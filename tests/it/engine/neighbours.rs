@@ -8,6 +8,7 @@
 mod firewalld;
 mod foreign;
 mod forwarding;
+mod masq;
 mod policy;
 mod suse;
 
