@@ -155,7 +155,7 @@ impl Cron {
 impl Lexer for Cron {
     fn literal(&mut self, c: char) -> Result<(), Refusal> {
         if c == '\n' {
-            if self.at == At::Command {
+            if matches!(self.at, At::Command | At::Input) {
                 self.shell.literal(c)?;
             }
             let open = self.at == At::Command && self.shell.open().is_some();

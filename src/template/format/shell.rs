@@ -10,6 +10,7 @@
 
 mod command;
 mod document;
+mod feed;
 
 use super::{Lexer, Refusal, in_comment, is_name};
 use command::{After, Command, Need};
@@ -158,7 +159,9 @@ impl Shell {
             '`' => self.quote(Open::Backquote),
             '#' if !self.word.begun => self.stack.push(Open::Comment),
             '=' if self.word.value && self.word.name => return Err(NAME),
-            '(' | ')' | '<' | '>' | ';' | '&' | '|' | ' ' | '\t' | '\n' => self.operator(c),
+            '(' | ')' | '<' | '>' | ';' | '&' | '|' | ' ' | '\t' | '\n' => {
+                return self.operator(c);
+            }
             _ => self.letter(c),
         }
         Ok(())
@@ -214,7 +217,7 @@ impl Shell {
         self.stack.push(open);
     }
 
-    fn operator(&mut self, c: char) {
+    fn operator(&mut self, c: char) -> Result<(), Refusal> {
         let text = std::mem::take(&mut self.word.text);
         let is_bracket = text == "[" || matches!(c, '\n' | ';');
         self.word.text.clone_from(&text);
@@ -223,7 +226,7 @@ impl Shell {
             self.word.subscripts = 0;
         }
         if self.is_outside() && !matches!(c, ' ' | '\t') {
-            self.command.operator(c, self.last, &text);
+            self.command.operator(c, self.last, &text)?;
         }
         match c {
             '<' => self.before = Before::Less,
@@ -246,6 +249,7 @@ impl Shell {
             },
             _ => {}
         }
+        Ok(())
     }
 
     /// Leaves a substitution or quotes: the word around them goes on.
@@ -396,6 +400,9 @@ impl Lexer for Shell {
             self.command.need(&self.word.text, text, &After::new(rest, quote))
         };
         need.check(text)?;
+        if !is_number(text) {
+            self.command.value();
+        }
         self.before = Before::Nothing;
         self.last = VALUE;
         self.word.text.push(VALUE);
@@ -425,13 +432,14 @@ impl Lexer for Shell {
         if self.lost.is_some() {
             return None;
         }
-        match self.inner()? {
+        let Some(inner) = self.inner() else { return self.command.open(&self.word.text) };
+        match inner {
             Open::Double => Some("double quotes of the shell"),
             Open::Single => Some("single quotes of the shell"),
             Open::Command(_) | Open::Backquote => Some("a command substitution"),
             Open::Parameter => Some("${...}"),
             Open::Delimiter | Open::Document => Some("a here-document"),
-            Open::Comment => None,
+            Open::Comment => self.command.open(&self.word.text),
         }
     }
 }

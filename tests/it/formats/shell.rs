@@ -259,6 +259,48 @@ const COMPUTED: &[(&str, &str)] = &[
     ("shopt -s expand_aliases\nalias x=¤\nx\n", ">evil"),
     ("PS4=¤; set -x; :\n", "$(>evil)"),
     ("cat <<E\n¤\nE\n", "$(>evil)"),
+    ("mapfile -C ¤ -c 1 a <<< x\n", ">evil;:"),
+    ("readarray -C \"echo ¤\" -c 1 a <<< x\n", "$(>evil)"),
+    ("bash <<< ¤\n", ">evil"),
+    ("bash 2>/dev/null <<< ¤\n", ">evil"),
+    ("<<< ¤ bash\n", ">evil"),
+    ("{ bash; } <<< ¤\n", ">evil"),
+    ("(bash) <<< ¤\n", ">evil"),
+    ("source /dev/stdin <<< ¤\n", ">evil"),
+    (". /dev/stdin <<< \"¤\"\n", ">evil"),
+    (". <(echo ¤)\n", ">evil"),
+    (". <(case x in (a) ;; x) echo ¤ ;; esac)\n", ">evil"),
+    ("source <(echo a; (echo ¤))\n", ">evil"),
+    ("bash <(echo ¤)\n", ">evil"),
+    ("bash < <(echo ¤)\n", ">evil"),
+    ("env bash < <(echo ¤)\n", ">evil"),
+    ("echo ¤ | bash\n", ">evil"),
+    ("echo ¤|bash\n", ">evil"),
+    ("if :; then echo x; echo ¤ | bash; fi\n", ">evil"),
+    ("echo ¤ | { echo x | cat; bash; }\n", ">evil"),
+    ("echo ¤ |\n  bash\n", ">evil"),
+    ("echo ¤ | cat | env A=b bash -s\n", ">evil"),
+    ("echo ¤ |& bash &\nwait\n", ">evil"),
+    ("echo ¤ | { :; bash; }\n", ">evil"),
+    ("{ echo x; echo ¤; } | bash 2>/dev/null\n", ">evil"),
+    ("for x in ¤; do\necho $x\ndone | bash\n", ">evil"),
+    ("(echo ¤; echo) | (bash)\n", ">evil"),
+    ("echo ¤ | xargs -I% bash -c 'echo %'\n", "$(>evil)"),
+    ("echo ¤ > >(bash); sleep 0.3\n", ">evil"),
+    ("tee >(bash) <<< ¤ | cat; sleep 0.3\n", ">evil"),
+    ("echo ¤ 2>/dev/null | . /dev/stdin\n", ">evil"),
+    (">/dev/null eval ¤\n", ">evil"),
+    ("set -x; for PS4 in ¤; do :; done\n", "$(>evil)"),
+    ("read PS4 <<< ¤; set -x; :\n", "$(>evil)"),
+    ("read PS4 < <(echo ¤); set -x; :\n", "$(>evil)"),
+    ("mapfile PS4 <<< ¤; set -x; :\n", "$(>evil)"),
+    ("printf -v PS4 %s ¤; set -x; :\n", "$(>evil)"),
+    ("printf -vPS4 %s ¤; set -x; :\n", "$(>evil)"),
+    ("HISTCMD=¤\n", "a[$(>evil)]"),
+    ("for RANDOM in ¤; do :; done\n", "a[$(>evil)]"),
+    ("read RANDOM <<< ¤\n", "a[$(>evil)]"),
+    ("read RANDOM < <(echo ¤)\n", "a[$(>evil)]"),
+    ("printf -v RANDOM %s ¤\n", "a[$(>evil)]"),
 ];
 
 /// Where the same words mean nothing, or where there is a way to say it.
@@ -277,6 +319,19 @@ const NOT_COMPUTED: &[&str] = &[
     "echo let eval ¤ >/dev/null; p ¤\n",
     "bash -c 'printf %s \"$1\"' x ¤\n",
     "declare -i n=5; p ¤ $((n + 1))\n",
+    "p ¤ | cat; p ¤ || bash -c :\n",
+    "p ¤ && bash </dev/null\n",
+    "p ¤; p | bash\n",
+    "p ¤ | grep -q bash; bash -c 'cat >/dev/null' <<< ¤\n",
+    "p ¤ | bash -c 'cat >/dev/null' | bash -c : x ¤\n",
+    "while read -r x; do p \"$x\"; done < <(p ¤)\n",
+    "while read -r x; do p \"$x\"; done <<< ¤\n",
+    "if p ¤; then p x | bash; fi\n",
+    "p ¤ >/dev/null 2>&1; p x | bash\n",
+    "case ¤ in a) p ¤ ;; *) p x ;; esac; p x | bash\n",
+    "f() { p ¤; }\np x | bash\n",
+    "diff <(p ¤) <(p ¤)\n",
+    "printf '%s' RANDOM ¤; p ¤\n",
 ];
 
 /// Runs `script` with bash: whether it made the file `evil`, and what it said.
@@ -309,7 +364,8 @@ fn where_bash_computes_nothing_but_a_number_gets_through() {
             wrong.push(format!("taken: {script:?}"));
         }
         // What is a name or a command to bash takes no number either.
-        let others = ["eval", "trap", "bash", "alias", "<<E", "-v", "unset"];
+        let others =
+            ["eval", "trap", "bash", "alias", "<<E", "-v", "unset", "-C", "stdin", ". <", "source"];
         let is_number = !others.iter().any(|word| template.contains(word));
         for number in ["0", "7", "-1"].into_iter().filter(|_| is_number) {
             let ran = with(template, number).map(|script| evil(&script));

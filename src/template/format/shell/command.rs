@@ -5,7 +5,7 @@
 //! Quotes keep a value one word; they do not keep bash from computing it. Where bash computes, a value
 //! such as `a[$(id)]` runs a program: subscripts, `let`, the numbers of `[[ ]]`, variables that are integers
 //! or references, names given to `read`, `unset`, `printf -v` and `declare`. `eval`, `trap` and `sh -c` read a
-//! word a second time. Source: bash(1), ARITHMETIC EVALUATION and Arrays; each case was tried with 5.2
+//! word a second time. What a shell, `source` or `read` is fed with is in [`super::feed`]. Source: bash(1), ARITHMETIC EVALUATION and Arrays; each case was tried with 5.2
 //! (`tests/it/formats/shell.rs`).
 //!
 //! Left to the template: a value that a variable carries to such a place.
@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 
 use super::super::reader::is_script;
 use super::super::{Refusal, is_name};
+use super::feed::{self, Feed};
 
 /// What a value must be at its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,10 @@ pub(super) struct Command {
     before: Vec<String>,
     /// The next word is where something is redirected to.
     is_redirected: bool,
+    /// The next word is what is read.
+    is_fed: bool,
+    /// Pipes, and what else one command feeds another with.
+    feed: Feed,
     /// In `[[ ]]`: the words since the last `&&`, `||` or bracket.
     test: Option<Vec<String>>,
     /// In `NAME=( )`; `true`: of integers.
@@ -53,7 +58,7 @@ pub(super) struct Command {
 pub(in crate::template::format) const VALUE: char = '\0';
 
 /// Words before the name of a command.
-const BEFORE: [&str; 18] = [
+pub(super) const BEFORE: [&str; 18] = [
     "if", "then", "else", "elif", "while", "until", "do", "!", "{", "time", "command", "builtin",
     "exec", "env", "sudo", "nohup", "nice", "busybox",
 ];
@@ -61,7 +66,8 @@ const BEFORE: [&str; 18] = [
 const READERS: [&str; 6] = ["eval", "trap", "alias", "compgen", "complete", "bind"];
 const DECLARE: [&str; 5] = ["declare", "typeset", "local", "export", "readonly"];
 /// Variables that bash computes by itself.
-const COMPUTED: [&str; 6] = ["RANDOM", "SRANDOM", "OPTIND", "SECONDS", "BASHPID", "LINENO"];
+const COMPUTED: [&str; 8] =
+    ["RANDOM", "SRANDOM", "OPTIND", "SECONDS", "BASHPID", "LINENO", "HISTCMD", "MAILCHECK"];
 /// Variables whose texts are commands, or expanded.
 const COMMANDS: [&str; 7] = ["PS0", "PS1", "PS2", "PS4", "PROMPT_COMMAND", "ENV", "BASH_ENV"];
 const NUMBERS: [&str; 8] = ["-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v", "-R"];
@@ -69,7 +75,11 @@ const NUMBERS: [&str; 8] = ["-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v", "-R"
 impl Command {
     /// The end of a word.
     pub(super) fn word(&mut self, word: &str) {
-        self.is_redirected = false;
+        self.is_fed = false;
+        // What it is redirected to is no word of the command.
+        if std::mem::take(&mut self.is_redirected) {
+            return;
+        }
         if let Some(test) = &mut self.test {
             if word == "]]" {
                 self.test = None;
@@ -81,34 +91,103 @@ impl Command {
         } else if self.list.is_none() {
             self.words.push(word.to_owned());
             self.learn(word);
+            self.feed.word(&self.words);
         }
     }
 
+    /// A here-string follows.
+    pub(super) fn here_string(&mut self) {
+        self.is_fed = true;
+    }
+
+    /// A value stands in the command.
+    pub(super) fn value(&mut self) {
+        self.feed.value();
+    }
+
+    /// Inside what the text would end now, behind `word`, when it must not end there.
+    pub(super) fn open(&self, word: &str) -> Option<&'static str> {
+        let mut whole = self.clone();
+        if !word.is_empty() {
+            whole.word(word);
+        }
+        whole.feed.check(whole.reads()).err().map(|_| "a pipe that gives a value to a shell")
+    }
+
+    /// What the command makes of what it reads.
+    fn reads(&self) -> Need {
+        if feed::reads_commands(&self.words) {
+            return Need::Nothing;
+        }
+        match self.base() {
+            "read" | "mapfile" | "readarray" => self.sets(self.words.iter()),
+            _ => Need::Text,
+        }
+    }
+
+    /// What a value must be that becomes that of the variables `names`.
+    fn sets<'a>(&self, names: impl Iterator<Item = &'a String>) -> Need {
+        let mut need = Need::Text;
+        for name in names {
+            let name = name.split('[').next().unwrap_or_default();
+            if COMMANDS.contains(&name) {
+                return Need::Nothing;
+            }
+            if COMPUTED.contains(&name) || self.computed.contains(name) {
+                need = Need::Number;
+            }
+        }
+        need
+    }
+
     /// An operator that begins another command, or a part of this one.
-    pub(super) fn operator(&mut self, c: char, before: char, word: &str) {
-        self.is_redirected = matches!(c, '<' | '>');
+    ///
+    /// # Errors
+    ///
+    /// The command that ends is fed with a value, which it reads as commands.
+    pub(super) fn operator(&mut self, c: char, before: char, word: &str) -> Result<(), Refusal> {
+        let is_part = c == '&' && matches!(before, '<' | '>');
+        self.is_redirected = matches!(c, '<' | '>') || is_part;
         if self.list.is_some() {
             self.list = self.list.filter(|_| c != ')');
-            return;
+            return Ok(());
         }
         if let Some(test) = &mut self.test {
             if matches!(c, '&' | '|' | '(' | ')') {
                 test.clear();
             }
-            return;
+            return Ok(());
         }
+        // `2>`
+        if self.is_redirected && self.words.last().is_some_and(|last| last == word) {
+            let is_number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+            self.words.truncate(self.words.len() - usize::from(is_number));
+        }
+        if c == '(' && word.ends_with('=') {
+            self.list = Some(self.is_computed(word));
+            return Ok(());
+        }
+        let reads = self.reads();
+        self.feed.operator(c, before, reads, &mut self.words)?;
         match c {
-            '(' if word.ends_with('=') => self.list = Some(self.is_computed(word)),
             '&' | '|' if matches!(before, '<' | '>') => {}
             '&' => self.before = std::mem::take(&mut self.words),
             '>' if before == '&' => self.words = std::mem::take(&mut self.before),
-            ';' | '|' | '\n' | '(' | ')' => self.words.clear(),
+            ';' | '|' | '\n' => self.words.clear(),
             _ => {}
         }
+        Ok(())
     }
 
     /// What a value must be that stands behind `word` in the word that is being read, with `after` behind it.
     pub(super) fn need(&self, word: &str, value: &str, after: &After) -> Need {
+        if let Some(need) = self.feed.fed() {
+            return need;
+        }
+        if self.is_fed && (self.feed.is_of_group(&self.words) || after.reads_commands(&self.words))
+        {
+            return Need::Nothing;
+        }
         if let Some(test) = &self.test {
             let mut words = test.iter().chain(&after.words);
             let computes = words.any(|word| NUMBERS.contains(&word.as_str()));
@@ -123,22 +202,32 @@ impl Command {
         if assigned(word).is_some_and(|name| COMMANDS.contains(&name)) {
             return Need::Nothing;
         }
-        self.name().map_or(Need::Text, |name| self.argument(name, word, value))
+        match self.reads() {
+            need @ (Need::Nothing | Need::Number) if self.is_fed => need,
+            Need::Text | Need::Name | Need::NoSubscript | Need::Nothing | Need::Number => {
+                self.name().map_or(Need::Text, |name| self.argument(name, word, value))
+            }
+        }
     }
 
     fn argument(&self, name: &str, word: &str, value: &str) -> Need {
         let last = self.words.last().map(String::as_str).unwrap_or_default();
         let given = |what: &str| self.words.iter().any(|word| word == what);
-        let base = name.rsplit('/').next().unwrap_or_default();
+        let base = self.base();
+        let mut words = self.words.iter();
+        let set = match base {
+            "for" | "select" => self.sets(words.skip_while(|word| *word != name).skip(1).take(1)),
+            "getopts" => self.sets(words),
+            "printf" if words.any(|word| word == "-v") => self.sets(words.take(1)),
+            "printf" => self.sets(words_behind(&self.words, "-v").iter()),
+            _ => Need::Text,
+        };
         match base {
             _ if READERS.contains(&base) => Need::Nothing,
             _ if is_script(&self.words, word) => Need::Nothing,
+            "mapfile" | "readarray" if last == "-C" || word.starts_with("-C") => Need::Nothing,
             "let" => Need::Number,
-            "for" | "select" | "read" | "printf" | "getopts"
-                if self.words.iter().any(|word| self.computed.contains(word)) =>
-            {
-                Need::Number
-            }
+            _ if set != Need::Text => set,
             _ if self.is_redirected => Need::Text,
             _ if DECLARE.contains(&base) => match assigned(word) {
                 Some(name) if self.options().contains(['a', 'A']) || self.arrays.contains(name) => {
@@ -189,6 +278,11 @@ impl Command {
         if options.contains(['a', 'A']) {
             self.arrays.insert(name);
         }
+    }
+
+    /// The same without its directories.
+    fn base(&self) -> &str {
+        self.name().and_then(|name| name.rsplit('/').next()).unwrap_or_default()
     }
 
     /// The word that says what is run.
@@ -247,6 +341,19 @@ impl After {
         after.words.push(word);
         after
     }
+
+    /// Whether the command whose words before it are `words` reads commands: its name may come behind.
+    fn reads_commands(&self, words: &[String]) -> bool {
+        let mut all = words.to_vec();
+        all.extend(self.words.iter().map(|word| word.trim_end_matches([';', ')']).to_owned()));
+        all.retain(|word| !word.is_empty());
+        words.is_empty() && feed::reads_commands(&all)
+    }
+}
+
+/// What stands in a word behind `option`.
+fn words_behind(words: &[String], option: &str) -> Vec<String> {
+    words.iter().filter_map(|word| word.strip_prefix(option)).map(str::to_owned).collect()
 }
 
 /// The variable that `word` sets: `NAME=`, `NAME+=`, `NAME[...]=`.
@@ -289,7 +396,7 @@ impl Need {
             ),
             Self::Nothing => refused(
                 "a text that the shell reads as a command",
-                "the shell would read it twice: set a variable before it and write \"$NAME\"",
+                "a shell would run it: set a variable before it and write \"$NAME\"",
             ),
         }
     }

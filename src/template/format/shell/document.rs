@@ -32,6 +32,7 @@ impl Shell {
                 // `<<<`: the rest is an ordinary word.
                 self.documents.pop();
                 self.stack.pop();
+                self.command.here_string();
             }
             '-' if !document.started => {
                 document.strip_tabs = true;
