@@ -126,11 +126,17 @@ impl Declared {
     /// A known name has a value that makes no sense, or that is Perl.
     pub fn read_lines(&mut self, origin: &str, text: &str) -> Result<Vec<String>, Error> {
         let mut warnings = Vec::new();
+        let mut seen = BTreeMap::new();
         for (number, line) in (1..).zip(text.lines()) {
             let Some((name, value)) = assignment(line) else {
                 warnings.push(format!("{origin}, line {number}: no NAME=value, passed over"));
                 continue;
             };
+            if let Some(before) = seen.insert(name, number) {
+                warnings.push(format!(
+                    "{origin}: {name} is on line {before} and on line {number}; the latter counts"
+                ));
+            }
             self.set(origin, number, name, value, &mut warnings)?;
         }
         Ok(warnings)
@@ -175,8 +181,8 @@ impl Declared {
                 let list = list(raw).ok_or_else(|| wrong(perl(name, raw)))?;
                 self.queue = Some(list.into_iter().map(PathBuf::from).collect());
             }
-            "UID" => self.uid = Some(value()?),
-            "GID" => self.gid = Some(value()?),
+            "UID" => self.uid = Some(owner(name, value()?).map_err(wrong)?),
+            "GID" => self.gid = Some(owner(name, value()?).map_err(wrong)?),
             "PERMS" => {
                 let text = value()?;
                 let bits = u32::from_str_radix(&text, 8).ok().filter(|bits| *bits <= 0o7777);
@@ -247,6 +253,7 @@ impl Declared {
             self.check = Some(words(&check).map_err(put)?);
         }
         for (unit, verb) in read.adjust {
+            service(&unit).map_err(put)?;
             known(&verb).map_err(put)?;
             self.adjust.entry(unit).or_insert(verb);
         }
@@ -415,10 +422,33 @@ fn adjust(text: &str) -> Result<BTreeMap<String, String>, String> {
         let pair = word.split_once(':').filter(|(unit, verb)| !unit.is_empty() && !verb.is_empty());
         let bad = || format!("ADJUST {word:?} is none; right would be httpd:reload");
         let (unit, verb) = pair.ok_or_else(bad)?;
+        service(unit)?;
         known(verb)?;
         Ok((unit.to_owned(), verb.to_owned()))
     };
     text.split_whitespace().map(pair).collect()
+}
+
+/// A number or a name, as it is.
+fn owner(which: &str, text: String) -> Result<String, String> {
+    let is_number = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+    // To the kernel the last one means: as it is.
+    if !is_number || text.parse().is_ok_and(|number: u32| number != u32::MAX) {
+        return Ok(text);
+    }
+    Err(format!("{which} {text} is nobody's: numbers end at {}", u32::MAX - 1))
+}
+
+/// Whether it can be the name of a unit.
+fn service(name: &str) -> Result<(), String> {
+    let is_sign =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@' | ':' | '\\');
+    if name.chars().all(is_sign)
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+    {
+        return Ok(());
+    }
+    Err(format!("{name:?} is no service to adjust; right would be httpd or getty@tty1"))
 }
 
 /// Whether a service can be told so; at the end of an event it would be too late to find out.

@@ -39,6 +39,15 @@ fn what_is_no_assignment_or_unknown_is_told_and_passed_over() {
 }
 
 #[test]
+fn a_name_that_stands_twice_is_told() {
+    let (it, warnings) =
+        of("PERMS=0600\nUID=4294967294\nADJUST='getty@tty1:restart'\nPERMS=0644\n");
+    assert_eq!((it.perms, it.uid.as_deref()), (Some(0o644), Some("4294967294")));
+    assert_eq!(it.adjust["getty@tty1"], "restart");
+    assert_eq!(warnings, ["m: PERMS is on line 1 and on line 4; the latter counts"]);
+}
+
+#[test]
 fn a_comma_and_a_comment_count_outside_of_quotes() {
     let (it, warnings) = of("PERMS=0644 # comment\nOUTPUT_PREFIX=\"\"\n\
          MORE_DATA={ A => \"1, 2 # 3\", B => '4' } # both\nCHECK='grep -q \"#\" {file}'\nGID=\"48\"; # x\n");
@@ -55,6 +64,10 @@ fn perl_is_refused_by_name_and_line() {
         ("\nFILTER=sub { $_[0] }", "FILTER"),
         ("OUTPUT_FILENAME=\"/etc/$x\"", "OUTPUT_FILENAME"),
         ("PERMS=rw", "PERMS"),
+        ("UID=4294967295", "numbers end at 4294967294"),
+        ("GID=99999999999999999999", "GID"),
+        ("ADJUST=../x:restart", "\"../x\" is no service"),
+        ("ADJUST=-f:restart", "no service"),
     ] {
         let error = Declared::default().read_lines("m", text).unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
@@ -86,5 +99,6 @@ fn front_matter_that_is_wrong_is_told_with_its_line() {
     assert_eq!(error.line, 3, "{error}");
     assert!(wrong("{#---\nformat: perl\n---#}").to_string().contains("there is: "));
     assert!(wrong("{#---\nadjust: { a: relaod }\n---#}").to_string().contains("relaod"));
+    assert!(wrong("{#---\nadjust: { ../x: restart }\n---#}").to_string().contains("no service"));
     assert!(wrong("{#---\nneeds: [a]\n---#}").to_string().contains("configuration/KEY"));
 }
