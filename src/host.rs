@@ -33,9 +33,10 @@ pub mod unit;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::unistd::geteuid;
 use serde_json::Value;
 
 use crate::db::value::ContainerName;
@@ -121,11 +122,25 @@ impl Error {
             }),
             Self::GuardNotLoaded => Some("nft list table inet wharf".to_owned()),
             Self::NotReady { name, .. } => Some(format!("docker logs {name}")),
-            Self::File { source, .. } => (source.kind() == io::ErrorKind::PermissionDenied)
-                .then(|| "run this as root".to_owned()),
+            Self::File { path, source } => denied(path, source),
             Self::Unit { source, .. } => source.remedy(),
             Self::Kernel { .. } => None,
         }
+    }
+}
+
+/// What would mend that `path` cannot be used.
+fn denied(path: &Path, source: &io::Error) -> Option<String> {
+    match (source.kind(), geteuid().is_root()) {
+        (io::ErrorKind::PermissionDenied, false) => Some("run this as root".to_owned()),
+        // What root may not do is EPERM; EACCES is said by others, as SELinux, in a log of their own.
+        (io::ErrorKind::PermissionDenied, true)
+            if source.raw_os_error() == Some(nix::libc::EPERM) =>
+        {
+            let (path, above) = (path.display(), path.parent().unwrap_or(path).display());
+            Some(format!("see whether it or its directory is immutable: lsattr -d {path} {above}"))
+        }
+        _ => None,
     }
 }
 

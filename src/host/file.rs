@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::host::memory::Memory;
+use crate::host::process::is_gone;
 use crate::host::{Error, command};
 use crate::state::container::hex;
 use crate::state::{ObservedFile, RenderedFile};
@@ -38,11 +39,32 @@ fn stage<'a>(
 ) -> io::Result<(&'a Path, tempfile::NamedTempFile)> {
     let directory = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(directory)?;
-    let mut file = tempfile::Builder::new().prefix(".wharf-").tempfile_in(directory)?;
+    let mut file = tempfile::Builder::new().prefix(&unfinished()).tempfile_in(directory)?;
     file.write_all(content)?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
     Ok((directory, file))
+}
+
+/// What begins the names of files that nobody should see before they are whole.
+const UNFINISHED: &str = ".wharf-";
+
+/// What begins the name of such a file of this process.
+pub fn unfinished() -> String {
+    format!("{UNFINISHED}{}.", std::process::id())
+}
+
+/// Takes away the files in `directory` that processes which are gone have not finished.
+pub fn clear_left(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let whose = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED));
+        if whose.is_some_and(is_gone) {
+            // It is in nobody's way; the next one tries again.
+            fs::remove_file(entry.path()).unwrap_or_default();
+        }
+    }
 }
 
 /// What is at each of `targets`.
@@ -79,6 +101,9 @@ pub fn observe(
 pub async fn write(file: &RenderedFile, keep_old: bool, memory: &Memory) -> Result<(), Error> {
     let target = &file.target;
     let failed = |source| Error::File { path: target.clone(), source };
+    if let Some(directory) = target.parent() {
+        clear_left(directory);
+    }
     let (directory, staged) = stage(target, &file.content, file.mode).map_err(failed)?;
     if let Some(check) = &file.check {
         accept(check, staged.path(), target).await?;

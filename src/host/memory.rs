@@ -48,6 +48,13 @@ impl Memory {
         self.0.join("saved").join(inside.strip_prefix("/").unwrap_or(inside))
     }
 
+    /// Takes away what a kill has left of files that were being made.
+    pub fn clear_left(&self) {
+        for name in ["", "applied", "written"] {
+            file::clear_left(&self.0.join(name));
+        }
+    }
+
     fn spec_file(&self, name: &ContainerName) -> PathBuf {
         self.0.join("applied").join(format!("{name}.json"))
     }
@@ -102,6 +109,20 @@ impl Memory {
     ) -> Result<(), Error> {
         let lines: Vec<&str> = [Some(hash), before].into_iter().flatten().collect();
         write(&self.written_file(target), (lines.join("\n") + "\n").as_bytes())
+    }
+
+    /// Keeps `known`, as [`Self::written`] gave it: the write did not come about.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn put_back_written(&self, target: &Path, known: &[String]) -> Result<(), Error> {
+        match known {
+            [] => self.forget_written(target),
+            [hash, rest @ ..] => {
+                self.remember_writing(target, hash, rest.first().map(String::as_str))
+            }
+        }
     }
 
     /// Keeps that `target` holds what has this `hash`, and nothing of before.

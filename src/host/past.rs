@@ -18,6 +18,9 @@ use crate::host::{Error, file};
 /// How many events are kept.
 pub const KEPT: usize = 100;
 
+/// The highest number of a file that is taken for ours; whoever counts to it takes longer than there are machines.
+const HIGHEST: u64 = 1 << 53;
+
 /// The events that are remembered.
 #[derive(Clone, Debug)]
 pub struct History(PathBuf);
@@ -42,7 +45,9 @@ impl History {
         let number = |name: &Path| {
             let name = name.to_str()?.strip_suffix(".json")?;
             // Only as it was written by us: neither `+1` nor `01`.
-            name.parse().ok().filter(|number: &u64| number.to_string() == name)
+            name.parse()
+                .ok()
+                .filter(|number: &u64| *number <= HIGHEST && number.to_string() == name)
         };
         let mut numbers: Vec<u64> =
             entries.filter_map(|entry| number(Path::new(&entry.file_name()))).collect();
@@ -61,6 +66,7 @@ impl History {
             .mode(0o700)
             .create(&self.0)
             .map_err(|error| self.failed(error))?;
+        file::clear_left(&self.0);
         let numbers = self.numbers();
         past.number = numbers.last().map_or(1, |last| last + 1);
         loop {
@@ -92,7 +98,7 @@ impl History {
 
     fn stage(&self, past: &Past) -> Result<tempfile::NamedTempFile, Error> {
         // Its mode is 0600, as tempfile makes them.
-        let staged = tempfile::Builder::new().prefix(".wharf-").tempfile_in(&self.0);
+        let staged = tempfile::Builder::new().prefix(&file::unfinished()).tempfile_in(&self.0);
         let mut staged = staged.map_err(|error| self.failed(error))?;
         staged.write_all(&json(past)).map_err(|error| self.failed(error))?;
         Ok(staged)
@@ -177,5 +183,26 @@ mod tests {
         let mut next = past("next");
         history.begin(&mut next).unwrap();
         assert_eq!(next.number, 8);
+        for name in [u64::MAX, u64::MAX - 1, HIGHEST + 1] {
+            file::replace(&place.path().join(format!("{name}.json")), b"{}", 0o600).unwrap();
+            history.begin(&mut next).unwrap();
+        }
+        assert_eq!(next.number, 11);
+        file::replace(&place.path().join(format!("{HIGHEST}.json")), b"{}", 0o600).unwrap();
+        history.begin(&mut next).unwrap();
+        assert_eq!(next.number, HIGHEST + 2);
+    }
+
+    #[test]
+    fn what_a_kill_has_left_is_taken_away() {
+        let place = tempfile::tempdir().unwrap();
+        let history = History::new(place.path().to_owned());
+        // No process has so high a number.
+        let (left, own) = (place.path().join(".wharf-99999999.abc"), file::unfinished() + "abc");
+        for path in [&left, &place.path().join(&own)] {
+            file::replace(path, b"", 0o600).unwrap();
+        }
+        history.begin(&mut past("one")).unwrap();
+        assert_eq!((left.exists(), place.path().join(own).exists()), (false, true));
     }
 }

@@ -2,6 +2,7 @@
 
 //! Processes of others: whether one still lives, who our ancestors are, and how a group is ended.
 
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,17 @@ pub fn signal_group(leader: u32, signal: Signal) {
         // Gone already is what was wanted.
         killpg(Pid::from_raw(group), signal).ok();
     }
+}
+
+/// Whether no process has the number that `name` begins with, up to a dot.
+///
+/// What a process makes has its number in the name, so that others can take away what a kill has left.
+pub fn is_gone(name: &str) -> bool {
+    let Some((number, _)) = name.split_once('.') else { return false };
+    // Where processes cannot be seen, all of them may live.
+    number.parse::<u32>().is_ok()
+        && Path::new("/proc/self").exists()
+        && !Path::new("/proc").join(number).exists()
 }
 
 /// Whether anybody is in the group that process `leader` leads or led; a zombie is.

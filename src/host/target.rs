@@ -23,6 +23,7 @@ use nix::unistd::{Group, User, geteuid, linkat};
 use sha2::{Digest, Sha256};
 
 use crate::host::memory::Memory;
+use crate::host::process::is_gone;
 use crate::host::{Error, command, file};
 use crate::state::container::hex;
 
@@ -76,12 +77,17 @@ pub struct Written {
 
 /// The number of a user, by number or name; `None`: nobody is called that.
 pub fn user(name: &str) -> Option<u32> {
-    name.parse().ok().or_else(|| Some(User::from_name(name).ok()??.uid.as_raw()))
+    number(name).or_else(|| Some(User::from_name(name).ok()??.uid.as_raw()))
 }
 
 /// The number of a group, likewise.
 pub fn group(name: &str) -> Option<u32> {
-    name.parse().ok().or_else(|| Some(Group::from_name(name).ok()??.gid.as_raw()))
+    number(name).or_else(|| Some(Group::from_name(name).ok()??.gid.as_raw()))
+}
+
+/// The highest number says to the kernel that nothing is to change.
+fn number(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|number| *number != u32::MAX)
 }
 
 /// The current content of `path`; `None` when it is not there, or is a link to nothing.
@@ -160,8 +166,7 @@ pub fn clear_left(checks: &Checks) {
     let Ok(entries) = fs::read_dir(&checks.stage) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let process = name.to_str().and_then(|name| name.split('.').next());
-        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+        if name.to_str().is_some_and(is_gone) {
             fs::remove_dir_all(entry.path()).unwrap_or_default();
         }
     }
@@ -221,24 +226,22 @@ pub async fn write(new: &NewTarget, memory: &Memory, checks: &Checks) -> Result<
     let is_link = found.as_ref().is_some_and(Metadata::is_symlink);
     // Through a link: who could read what it leads to, and nobody else, may read what takes its place.
     let found = fs::metadata(path).ok().or(found.filter(|_| !is_link));
-    let mut before = None;
-    if let Some(old) = &old {
-        let old_hash = hex(&Sha256::digest(old));
-        let is_edited = is_edited(&memory.written(path), &old_hash, new.unknown_is_edited);
-        match new.edited {
-            Edited::Refused if is_edited => {
-                return Err(failed(io::Error::other(STAYS)));
-            }
-            Edited::KeptAside if is_edited => {
-                written.aside = Some(put_aside(path, old, memory).map_err(failed)?);
-            }
-            Edited::Refused | Edited::KeptAside | Edited::Overwritten => {}
-        }
-        before = (!is_edited).then_some(old_hash);
-    }
-    memory.remember_writing(path, &hash, before.as_deref())?;
+    let known = memory.written(path);
+    let replaced = old.as_deref().map(|old| give_way(new, old, memory)).transpose()?;
+    let (aside, before) = replaced.unwrap_or_default();
     let access = settled(new.access, found.as_ref().filter(|found| found.is_file()));
-    replace(directory, path, &new.content, access).map_err(failed)?;
+    let swapped = memory
+        .remember_writing(path, &hash, before.as_deref())
+        .and_then(|()| replace(directory, path, &new.content, access).map_err(failed));
+    if let Err(error) = swapped {
+        // A swap can fail after it was made; then the copy is the only one.
+        if content(path).is_ok_and(|found| found == old) {
+            memory.put_back_written(path, &known).unwrap_or_default();
+            withdraw(aside);
+        }
+        return Err(error);
+    }
+    written.aside = aside.map(|aside| aside.path);
     // The target is what it should be. Where this fails, what was there before counts as ours a little longer.
     memory.remember_written(path, &hash).unwrap_or_default();
     written.changed = true;
@@ -246,6 +249,32 @@ pub async fn write(new: &NewTarget, memory: &Memory, checks: &Checks) -> Result<
         sweep(path);
     }
     Ok(written)
+}
+
+/// What is done with the `old` content: where it is kept when somebody else made it, else its hash.
+fn give_way(
+    new: &NewTarget,
+    old: &[u8],
+    memory: &Memory,
+) -> Result<(Option<Aside>, Option<String>), Error> {
+    let path = &new.path;
+    let failed = |source| Error::File { path: path.clone(), source };
+    let hash = hex(&Sha256::digest(old));
+    if !is_edited(&memory.written(path), &hash, new.unknown_is_edited) {
+        return Ok((None, Some(hash)));
+    }
+    match new.edited {
+        Edited::Refused => Err(failed(io::Error::other(STAYS))),
+        Edited::KeptAside => Ok((Some(put_aside(path, old, memory).map_err(failed)?), None)),
+        Edited::Overwritten => Ok((None, None)),
+    }
+}
+
+/// Takes away the copy of a target that stays what it was.
+fn withdraw(aside: Option<Aside>) {
+    if let Some(Aside { path: copy, is_new: true }) = aside {
+        fs::remove_file(copy).unwrap_or_default();
+    }
 }
 
 /// Whether a target whose content has this `hash` is not what we wrote.
@@ -268,22 +297,27 @@ pub fn delete(
 ) -> Result<(bool, Option<PathBuf>), Error> {
     let failed = |source| Error::File { path: path.to_owned(), source };
     let mut aside = None;
-    if let Some(old) = content(path)?
-        && is_edited(&memory.written(path), &hex(&Sha256::digest(&old)), unknown_is_edited)
+    let old = content(path)?;
+    if let Some(old) = &old
+        && is_edited(&memory.written(path), &hex(&Sha256::digest(old)), unknown_is_edited)
     {
         match edited {
             Edited::Refused => return Err(failed(io::Error::other(STAYS))),
-            Edited::KeptAside => aside = Some(put_aside(path, &old, memory).map_err(failed)?),
+            Edited::KeptAside => aside = Some(put_aside(path, old, memory).map_err(failed)?),
             Edited::Overwritten => {}
         }
     }
     let removed = match fs::remove_file(path) {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(source) => return Err(Error::File { path: path.to_owned(), source }),
+        Err(source) => {
+            withdraw(aside);
+            return Err(failed(source));
+        }
     };
+    sweep(path);
     memory.forget_written(path)?;
-    Ok((removed, aside))
+    Ok((removed, aside.map(|aside| aside.path)))
 }
 
 /// All of `access` given: what nothing was said about is what `found` has.
@@ -394,16 +428,24 @@ fn kept_as(path: &Path, memory: &Memory) -> PathBuf {
     if is_read { memory.saved(path) } else { path.to_owned() }
 }
 
+/// A copy of what somebody made of a target.
+struct Aside {
+    path: PathBuf,
+    /// Whether it was not there before.
+    is_new: bool,
+}
+
 /// Keeps `old` beside `path`, under a name where nothing else was kept; gives that. Where a consumer reads every
 /// name, it is kept below Wharf's own directory.
 ///
 /// For root alone: an owner could have given his file bits that a copy of root's must not have.
-fn put_aside(path: &Path, old: &[u8], memory: &Memory) -> io::Result<PathBuf> {
+fn put_aside(path: &Path, old: &[u8], memory: &Memory) -> io::Result<Aside> {
     let place = kept_as(path, memory);
-    if place != path
-        && let Some(directory) = place.parent()
-    {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    if let Some(directory) = place.parent() {
+        if place != path {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        }
+        file::clear_left(directory);
     }
     for number in 0_u32.. {
         let mut name = place.as_os_str().to_owned();
@@ -413,11 +455,11 @@ fn put_aside(path: &Path, old: &[u8], memory: &Memory) -> io::Result<PathBuf> {
         }
         let aside = PathBuf::from(name);
         match fs::read(&aside) {
-            Ok(kept) if kept == old => return Ok(aside),
+            Ok(kept) if kept == old => return Ok(Aside { path: aside, is_new: false }),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 file::replace(&aside, old, 0o600)?;
-                return Ok(aside);
+                return Ok(Aside { path: aside, is_new: true });
             }
             Err(error) => return Err(error),
         }
@@ -426,8 +468,9 @@ fn put_aside(path: &Path, old: &[u8], memory: &Memory) -> io::Result<PathBuf> {
 }
 
 /// Takes away what RPM left beside a target that is made from a template, as e-smith does: it has nothing
-/// to say.
+/// to say. So what a kill of ours left.
 fn sweep(path: &Path) {
+    fs::remove_file(passing(path)).unwrap_or_default();
     for end in [".rpmsave", ".rpmnew"] {
         let mut name = path.as_os_str().to_owned();
         name.push(end);

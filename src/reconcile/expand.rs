@@ -316,8 +316,10 @@ impl Writer {
         // What a kill has left; nobody else is at work.
         target::clear(&checks);
         target::clear_left(&self::checks(cx, LOOKS));
+        let memory = Memory::new(cx.root.at("/var/lib/wharf"));
+        memory.clear_left();
         let ledger = event.map(|event| Ledger::of(cx, event));
-        Ok(Self { memory: Memory::new(cx.root.at("/var/lib/wharf")), checks, lock, ledger })
+        Ok(Self { memory, checks, lock, ledger })
     }
 
     /// `swap`, with what `declared` wants adjusted noted before it.

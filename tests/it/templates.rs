@@ -537,7 +537,8 @@ fn an_immutable_target_and_a_full_disk_are_told() {
     if find("chattr").is_some() && run(chattr.arg("+i").arg(&target), 10).code == 0 {
         let ran = place.expand(&["/etc/app.conf"]);
         run(command("chattr").arg("-i").arg(&target), 10).succeeded();
-        ran.ended_with(1).complains_of(&["app.conf", "not permitted"]);
+        let ran = ran.ended_with(1).complains_of(&["app.conf", "not permitted", "lsattr -d"]);
+        assert!(!ran.stderr.contains("as root"), "{}", ran.stderr);
         assert_eq!((place.target().as_str(), place.names()), (NEW, vec!["app.conf".to_owned()]));
     } else {
         eprintln!("skipped: no file can be made immutable here");
@@ -664,6 +665,20 @@ fn failed_writes_make_no_edit_of_our_own_file() {
         place.db(&format!("configuration set SystemName {name}"));
         place.expand(&["/etc/app.conf"]).ended_with(1);
     }
+    // Nor a copy of somebody else's, who still has his file; one that was there before stays.
+    fs::write(place.at("etc/app.conf.wharf-save"), "by hand\n").unwrap();
+    for (text, names) in [("other\n", 3), ("by hand\n", 3)] {
+        fs::write(place.at("etc/app.conf"), text).unwrap();
+        place.expand(&["--force", "/etc/app.conf"]).ended_with(1);
+        assert_eq!(
+            (place.target().as_str(), place.names().len()),
+            (text, names),
+            "{:?}",
+            place.names()
+        );
+    }
+    fs::remove_file(place.at("etc/app.conf.wharf-save")).unwrap();
+    fs::write(place.at("etc/app.conf"), NEW).unwrap();
     fs::remove_dir(place.at("etc/.app.conf.wharf-new")).unwrap();
     place.expand(&["/etc/app.conf"]).succeeded();
     assert_eq!(place.target(), "name = third\nplain\n");

@@ -310,3 +310,67 @@ fn a_secret_is_found_in_whatever_form_it_is_written() {
     assert_eq!(place.expand(&["/etc/app.conf"]).succeeded().stderr, "");
     assert_eq!(fs::metadata(place.at("etc/app.conf")).unwrap().mode() & 0o7777, 0o644);
 }
+
+/// Names below `directory` that nobody should see.
+fn unfinished(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        if entry.path().is_dir() {
+            found.extend(unfinished(&entry.path()));
+        } else if name.starts_with(".wharf-") || name.ends_with(".wharf-new") {
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
+#[test]
+fn what_a_kill_has_left_goes_also_when_nothing_changes() {
+    let place = Place::new();
+    place.expand(&["/etc/app.conf"]).succeeded();
+    // No process has so high a number.
+    let left =
+        ["var/lib/wharf", "var/lib/wharf/written"].map(|it| format!("{it}/.wharf-99999999.x"));
+    for path in left.iter().map(String::as_str).chain(["etc/.app.conf.wharf-new"]) {
+        fs::write(place.at(path), "half").unwrap();
+    }
+    let own = place.at(&format!("var/lib/wharf/.wharf-{}.x", std::process::id()));
+    fs::write(&own, "half").unwrap();
+    place.expand(&["/etc/app.conf"]).succeeded();
+    assert_eq!(unfinished(place.root.path()), std::slice::from_ref(&own));
+    fs::remove_file(own).unwrap();
+    fs::write(place.at("etc/.app.conf.wharf-new"), "half").unwrap();
+    place.metadata("app.conf", "DELETE=1\n");
+    place.expand(&["/etc/app.conf"]).succeeded();
+    assert_eq!(place.names(), Vec::<String>::new());
+}
+
+#[test]
+fn nothing_is_left_of_a_write_that_was_killed_while_it_kept_a_copy() {
+    if find("strace").is_none() {
+        assert!(std::env::var_os("WHARF_REQUIRE_ENGINE").is_none(), "strace is needed");
+        eprintln!("skipped: strace is not there");
+        return;
+    }
+    let place = Place::new();
+    let mut kills = 0;
+    for when in 1..20 {
+        fs::write(place.at("etc/app.conf"), format!("by hand {when}\n")).unwrap();
+        let mut strace = command("strace");
+        strace.args(["-qq", "-f", "-o", "/dev/null", "-e", "trace=fsync"]);
+        strace.args(["-e", &format!("inject=fsync:signal=KILL:when={when}")]);
+        strace.args([env!("CARGO_BIN_EXE_wharf"), "expand-template", "/etc/app.conf"]);
+        if run(place.settle(&mut strace), 30).code == 0 {
+            break;
+        }
+        kills += 1;
+        place.expand(&["/etc/app.conf"]).succeeded();
+        assert_eq!(place.target(), NEW, "{when}");
+        assert_eq!(unfinished(place.root.path()), Vec::<PathBuf>::new(), "{when}");
+        let kept = place.names().into_iter().filter(|name| name.contains(".wharf-save"));
+        let kept = kept.map(|name| fs::read_to_string(place.at("etc").join(name)).unwrap());
+        assert!(kept.into_iter().any(|text| text == format!("by hand {when}\n")), "{when}");
+    }
+    assert!(kills >= 4, "only {kills} kills");
+}
