@@ -16,6 +16,7 @@
 //! To add a target of a pass: a function here that makes its [`Target`], its fragments in `templates/`,
 //! a `FileKind`.
 
+mod budget;
 pub mod declare;
 pub mod expand;
 pub mod format;

@@ -327,6 +327,11 @@ fn described(fragment: &Fragment, before: usize, error: &tera::Error, context: &
     if let Some(name) = between(&said, "Variable `", "`") {
         (why, remedy) = missing(name, context);
         line = line_with(&text, name);
+    } else if let Some((_, own)) = said.rsplit_once("call 'as ")
+        && let Some((_, told)) = own.split_once("' failed: ")
+    {
+        // Of a filter of ours, which the author did not write.
+        told.clone_into(&mut why);
     } else if let Some(place) = between(&said, "--> ", "\n") {
         // Of a parse error: ` --> 3:5`, and what was expected on the last line.
         let told = place.split(':').next().and_then(|line| line.trim().parse().ok());

@@ -10,6 +10,7 @@
 use tera::ast::{Expr, ExprVal, FunctionCall, LogicExpr, LogicOperator, Node};
 use tera::{Template, Tera, Value};
 
+use super::budget::{self, Budget};
 use super::format::{mark, unmarked};
 
 /// Name of the filter for what is written; with a blank, as the others, so that no template can call it.
@@ -42,16 +43,31 @@ fn is_deep(value: &Value, left: usize) -> bool {
 ///
 /// One takes in another template, or itself: there is no other here.
 pub fn mark_all(tera: &mut Tera) -> Result<(), tera::Error> {
+    mark_within(tera, budget::ALL)
+}
+
+/// The same with a budget of `all`.
+///
+/// # Errors
+///
+/// The same.
+pub(super) fn mark_within(tera: &mut Tera, all: u64) -> Result<(), tera::Error> {
     tera.autoescape_on(Vec::new());
-    tera.register_filter(WRITTEN, |value: &Value, _: &_| match value {
+    let budget = Budget::new(tera, all);
+    let kept = budget.clone();
+    tera.register_filter(WRITTEN, move |value: &Value, _: &_| match value {
         Value::Array(_) | Value::Object(_) => Err(tera::Error::msg(
             "a list or an object cannot be written as it is: go through it with {% for %}, \
              or write it as JSON with | json_encode | safe",
         )),
-        Value::String(text) => Ok(mark(text).into()),
+        Value::String(text) => {
+            budget.charge(text.len() as u64)?;
+            Ok(mark(text).into())
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => Ok(value.clone()),
     });
-    tera.register_filter(KEPT, |value: &Value, _: &_| {
+    tera.register_filter(KEPT, move |value: &Value, _: &_| {
+        kept.keep(value)?;
         if is_deep(value, MOST_LEVELS) {
             let why = format!("lists stand more than {MOST_LEVELS} deep in one another");
             return Err(tera::Error::msg(why));
@@ -68,6 +84,7 @@ pub fn mark_all(tera: &mut Tera) -> Result<(), tera::Error> {
         return Err(tera::Error::msg(why));
     }
     tera.templates.values_mut().for_each(in_template);
+    tera.templates.values_mut().for_each(budget::count);
     Ok(())
 }
 
@@ -170,9 +187,12 @@ fn written(expression: &mut Expr) {
         within(expression);
         return;
     }
+    let is_safe = expression.is_marked_safe();
     looked_at(expression);
     // Behind a `not` stands a truth value, but Tera would have it in front of the filter.
-    if !expression.negated && !expression.is_marked_safe() {
+    if is_safe {
+        budget::raw(expression);
+    } else if !expression.negated {
         expression.filters.push(filter(WRITTEN));
     }
 }
@@ -189,6 +209,7 @@ fn looked_at(expression: &mut Expr) {
 fn kept(expression: &mut Expr) {
     let has_filters = !expression.filters.is_empty();
     looked_at(expression);
+    expression.filters.push(filter(KEPT));
     // Tera looks for `default` in the first place only.
     let first = usize::from(expression.has_default_filter());
     if matches!(expression.val, ExprVal::Array(_)) || has_filters {
@@ -220,10 +241,17 @@ fn decides(expression: &mut Expr) {
 fn within(expression: &mut Expr) {
     in_value(&mut expression.val);
     expression.filters.iter_mut().for_each(in_call);
+    budget::filters(&mut expression.filters);
+}
+
+/// An expression that is copied into a list or an argument.
+fn copied(expression: &mut Expr) {
+    looked_at(expression);
+    budget::copied(expression);
 }
 
 fn in_call(call: &mut FunctionCall) {
-    call.args.values_mut().for_each(looked_at);
+    call.args.values_mut().for_each(copied);
 }
 
 fn in_value(value: &mut ExprVal) {
@@ -245,7 +273,7 @@ fn in_value(value: &mut ExprVal) {
         ExprVal::Test(test) => test.args.iter_mut().for_each(looked_at),
         ExprVal::MacroCall(call) => call.args.values_mut().for_each(looked_at),
         ExprVal::FunctionCall(call) => in_call(call),
-        ExprVal::Array(items) => items.iter_mut().for_each(looked_at),
+        ExprVal::Array(items) => items.iter_mut().for_each(copied),
         ExprVal::StringConcat(parts) => parts.values.iter_mut().for_each(in_value),
         ExprVal::String(_)
         | ExprVal::Int(_)

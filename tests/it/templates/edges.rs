@@ -374,3 +374,17 @@ fn nothing_is_left_of_a_write_that_was_killed_while_it_kept_a_copy() {
     }
     assert!(kills >= 4, "only {kills} kills");
 }
+
+#[test]
+fn a_template_that_would_not_end_is_an_error() {
+    let place = Place::new();
+    let rounds =
+        "{% for a in range(end=100000) %}{% for b in range(end=100000) %}{% endfor %}{% endfor %}";
+    let twice = "{% set t = 'x' %}{% for a in range(end=99) %}{% set_global t = t ~ t %}{% endfor %}{{ t }}";
+    for (text, words) in [(rounds, "it does too much"), (twice, "longer than 1 MiB")] {
+        place.fragment("app.conf/30", text);
+        let ran = place.expand(&["/etc/app.conf"]).ended_with(1);
+        let ran = ran.complains_of(&["app.conf/30: ", words]);
+        assert!(!ran.stderr.contains("'as "), "{}", ran.stderr);
+    }
+}
