@@ -13,7 +13,7 @@ AS_ROOT := $(if $(SUDO),$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" CARGO_TARGET_DIR
 DEMO := $(SUDO) env DOCKER_HOST="$(DOCKER_HOST)" DEMO_ROOT="$(DEMO_ROOT)" \
 	WHARF="$(CARGO_TARGET_DIR)/release/wharf" tests/demo.sh
 
-.PHONY: help build demo demo-clean test check fuzz bench bench-db bench-guard bench-templates
+.PHONY: help build demo demo-clean test appliance check fuzz bench bench-db bench-guard bench-templates
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -36,6 +36,14 @@ test: ## Pass all tests, installing what they need
 	$(CARGO) test --locked --doc
 	$(CARGO) test --locked --no-run
 	$(AS_ROOT) WHARF_REQUIRE_ENGINE=1 $(CARGO) test --locked --lib --bins --tests
+
+# Built as the user, so that the build stays the user's. Needs Debian's mirror; not a part of `test`.
+appliance: ## Ask by real packets inside booted Debian appliances (RELEASES="bookworm trixie" PARTS="tests gateway podman")
+	@tests/setup.sh appliance
+	$(CARGO) test --locked --test it --no-run
+	@for release in $(or $(RELEASES),bookworm trixie); do \
+		$(AS_ROOT) CARGO="$(CARGO)" tests/appliance/matrix.sh $$release $(PARTS) || exit 1; \
+	done
 
 check: ## Check the form: rustfmt and clippy, warnings are errors
 	$(CARGO) fmt --check

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the demo or the tests need and this machine lacks, with its own package manager.
-# usage: setup.sh [demo|test|bench]
+# usage: setup.sh [demo|test|bench|appliance]
 #
 # Says nothing and does nothing when all is there. Starts no service, also where installing a package
 # would. Knows apt-get (Debian, Ubuntu), zypper (openSUSE) and dnf (Rocky, Fedora); elsewhere it names
@@ -11,9 +11,9 @@ set -eu
 
 list=${1:-test}
 case $list in
-demo | test | bench) ;;
+demo | test | bench | appliance) ;;
 *)
-	echo "usage: setup.sh [demo|test|bench]" >&2
+	echo "usage: setup.sh [demo|test|bench|appliance]" >&2
 	exit 2
 	;;
 esac
@@ -116,6 +116,12 @@ needs() {
 		# Rocky has none.
 		has dnf || want fish has fish
 	fi
+	if [ "$list" = appliance ]; then
+		want mmdebstrap has mmdebstrap
+		want nspawn has systemd-nspawn
+		want zstd has zstd
+		want python3 has python3
+	fi
 }
 
 want() { # WORD TEST ARGUMENTS...
@@ -148,6 +154,7 @@ package() { # MANAGER WORD
 	dnf:iproute2) echo iproute ;;
 	dnf:iptables) echo iptables-nft ;;
 	*:certificates) echo ca-certificates ;;
+	*:nspawn) echo systemd-container ;;
 	*:compiler) echo gcc ;;
 	apt-get:c++) echo g++ ;;
 	*:c++) echo gcc-c++ ;;

@@ -13,6 +13,10 @@ use super::{Lab, http, podman, process, root_file_system};
 /// How long the engine gets to answer after its start, on a busy machine.
 const ENGINE_START: Duration = Duration::from_secs(60);
 
+/// No bus for an engine: it would give its rules to the firewalld of the machine, which puts them into
+/// the machine's own network.
+pub(super) const BUS: (&str, &str) = ("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent");
+
 /// Which engine a laboratory has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
@@ -98,6 +102,7 @@ impl Lab {
         fs::write(&file, config.to_string()).unwrap();
         let mut command = self.on_host("setpriv");
         command.args(["--pdeathsig", "TERM", "dockerd", "--config-file"]).arg(&file);
+        command.env(BUS.0, BUS.1);
         process::start(&mut command, &dir.join("dockerd.log"))
     }
 

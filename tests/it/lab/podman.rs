@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Child;
 
+use super::engine::BUS;
 use super::{Lab, http, process};
 
 /// What a laboratory with Podman calls besides.
@@ -58,6 +59,7 @@ impl Lab {
         let mut command = self.on_host("setpriv");
         command.args(["--pdeathsig", "TERM", "unshare", "--mount", "sh", "-c", SCRIPT, "podman"]);
         command.arg(&self.dir).arg(self.socket());
+        command.env(BUS.0, BUS.1);
         command.env("CONTAINERS_CONF", write("containers.conf", CONTAINERS));
         command.env("CONTAINERS_STORAGE_CONF", write("storage.conf", STORAGE));
         process::start(&mut command, &self.dir.join("dockerd.log"))
