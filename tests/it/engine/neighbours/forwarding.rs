@@ -98,12 +98,14 @@ impl Drop for Machine {
 
 /// Networks of IPv6 on both sides, with routes by the host.
 fn with_ipv6(lab: &Lab) {
-    for (interface, side, network) in [("lan0", "lan", "fd77::"), ("wan0", "wan", "2001:db8:51::")]
+    let (inner, outer) = ("fd78::", "2001:db8:51::");
+    for (interface, side, network, other) in
+        [("lan0", "lan", inner, outer), ("wan0", "wan", outer, inner)]
     {
         let client = namespace(lab, side);
         ip(lab, &format!("addr add {network}1/64 dev {interface} nodad"));
         ip(lab, &format!("-n {client} addr add {network}50/64 dev eth0 nodad"));
-        ip(lab, &format!("-n {client} -6 route add default via {network}1"));
+        ip(lab, &format!("-n {client} -6 route add {other}/64 via {network}1"));
     }
 }
 
