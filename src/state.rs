@@ -24,7 +24,7 @@ use ipnet::IpNet;
 use crate::db::value::{ContainerName, ImageRef, Port};
 
 pub use container::{Container, ContainerSpec, ImageSource, SpecHash, Wanted};
-pub use exposure::{Access, Exposure, Guard, InForce, Route};
+pub use exposure::{Access, Exposure, Guard, Route};
 pub use file::{FileKind, RenderedFile};
 pub use network::{Bridge, EngineOptions, NameRecord};
 
@@ -123,7 +123,7 @@ pub struct Observed {
     /// The guard table in the kernel.
     pub guard: ObservedGuard,
     /// What the guard in the kernel is known to keep; looked at for [`Query::in_force`] only.
-    pub in_force: InForce,
+    pub in_force: Guard,
     /// The files of [`Query::targets`].
     pub files: BTreeMap<PathBuf, ObservedFile>,
     /// The rest of what must be known.

@@ -11,7 +11,7 @@ use crate::db::value::{ContainerName, Port};
 use crate::host::{Error, Host, engine};
 use crate::plan::{NewContainer, Step};
 use crate::state::{
-    InForce, Observed, ObservedContainer, ObservedFile, ObservedGuard, ObservedNetwork, Query,
+    Guard, Observed, ObservedContainer, ObservedFile, ObservedGuard, ObservedNetwork, Query,
     Running,
 };
 
@@ -53,7 +53,7 @@ impl FakeHost {
     }
 
     /// The guard is gone from the kernel, or not as it was loaded.
-    pub(crate) fn lose_guard(&self, guard: ObservedGuard, in_force: InForce) {
+    pub(crate) fn lose_guard(&self, guard: ObservedGuard, in_force: Guard) {
         let mut state = self.state.borrow_mut();
         (state.guard, state.in_force) = (guard, in_force);
     }

@@ -14,7 +14,6 @@ mod netlink;
 mod sets;
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -25,9 +24,9 @@ use crate::host::memory::{LoadedGuard, Memory};
 use crate::host::{Error, command, file};
 use crate::settings::Root;
 use crate::state::container::hex;
-use crate::state::exposure::{HostPort, InForce};
+use crate::state::exposure::HostPort;
 use crate::state::socket::Standing;
-use crate::state::{Bridge, ObservedGuard};
+use crate::state::{Bridge, Guard, ObservedGuard};
 
 pub use netlink::{Change, Watch};
 
@@ -107,10 +106,7 @@ impl Firewall {
     fn note(&self, now: Option<String>, source: &str) -> Result<(), Error> {
         let written = match now {
             Some(now) => file::replace(&self.seen, line(&now, source).as_bytes(), 0o600),
-            None => match fs::remove_file(&self.seen) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                Ok(()) | Err(_) => Ok(()),
-            },
+            None => return file::remove(&self.seen),
         };
         written.map_err(|source| Error::File { path: self.seen.clone(), source })
     }
@@ -154,7 +150,7 @@ impl Firewall {
     /// # Errors
     ///
     /// `nft` is missing or not allowed to look.
-    pub async fn in_force(&self, guard: &ObservedGuard) -> Result<InForce, Error> {
+    pub async fn in_force(&self, guard: &ObservedGuard) -> Result<Guard, Error> {
         let text = match guard {
             ObservedGuard::Absent => None,
             ObservedGuard::Loaded(_) => self.memory.guard_text(),
@@ -164,12 +160,7 @@ impl Firewall {
                 text.filter(|text| loaded.as_ref() == Some(&rules(text)))
             }
         };
-        let text = text.unwrap_or_default().replace(",\n", ", ");
-        let text = delta::Text::parse(&text);
-        Ok(InForce {
-            localhost: text.elements("localhost").filter_map(port).collect(),
-            private: text.elements("private").filter_map(port).collect(),
-        })
+        Ok(sets::guard(&text.unwrap_or_default()))
     }
 
     /// What of the guard counts for packets now.

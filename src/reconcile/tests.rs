@@ -13,7 +13,7 @@ use crate::host::fake::FakeHost;
 use crate::reconcile::{Context, Mode, Report, Wish, pass};
 use crate::settings::{Profile, Root};
 use crate::state::exposure::HostPort;
-use crate::state::{Facts, InForce, Observed, ObservedGuard};
+use crate::state::{Facts, Guard, Observed, ObservedGuard};
 use crate::template::Roots;
 
 struct Bench {
@@ -144,7 +144,7 @@ fn port(number: u16) -> HostPort {
 }
 
 /// Two containers with private ports, one with a public one, and one that is new.
-fn with_a_guard_that_is_lost(guard: ObservedGuard, in_force: InForce) -> (Bench, Report) {
+fn with_a_guard_that_is_lost(guard: ObservedGuard, in_force: Guard) -> (Bench, Report) {
     let bench = Bench::new();
     let record = |name: &str, port: u16, access: &str| {
         format!("{name}=service|access|{access}|Image|app|TCPPort|{port}|status|enabled\n")
@@ -163,7 +163,7 @@ fn with_a_guard_that_is_lost(guard: ObservedGuard, in_force: InForce) -> (Bench,
 
 #[test]
 fn while_the_guard_cannot_be_loaded_only_ports_that_the_kernel_does_not_keep_are_closed() {
-    let keeps_a = InForce { private: [port(81)].into(), ..InForce::default() };
+    let keeps_a = Guard { private: [port(81)].into(), ..Guard::default() };
     let (bench, report) = with_a_guard_that_is_lost(ObservedGuard::Altered, keeps_a);
     assert!(report.has_faults() && !report.is_as_desired());
     let performed = bench.cx.host.take_performed();
@@ -189,7 +189,7 @@ fn while_the_guard_cannot_be_loaded_only_ports_that_the_kernel_does_not_keep_are
 
 #[test]
 fn a_guard_that_is_gone_keeps_nothing_closed() {
-    let (bench, _) = with_a_guard_that_is_lost(ObservedGuard::Absent, InForce::default());
+    let (bench, _) = with_a_guard_that_is_lost(ObservedGuard::Absent, Guard::default());
     let performed = bench.cx.host.take_performed();
     let replaced: Vec<_> = performed.iter().filter(|step| step.starts_with("replace")).collect();
     assert_eq!(replaced, ["replace container aa", "replace container bb"]);

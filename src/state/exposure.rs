@@ -130,30 +130,28 @@ pub struct Guard {
     pub deny_forwarding: bool,
 }
 
-/// What the kernel is known to keep closed, whatever was to be loaded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InForce {
-    /// Host ports for this host alone.
-    pub localhost: BTreeSet<HostPort>,
-    /// Host ports for local networks.
-    pub private: BTreeSet<HostPort>,
-}
-
 impl Guard {
     /// Whether `in_force` keeps a published `port` at least as closed as this guard would.
     ///
-    /// A public port that names who may come is not kept: whom the kernel lets in is not compared.
-    pub fn is_kept(&self, port: HostPort, in_force: &InForce) -> bool {
-        let is_named = |protocol, number| (protocol, number) == (port.protocol, port.port);
-        if self.public.contains(&port) {
-            !self.restricted.contains(&port)
-                && !self.deny4.iter().any(|source| is_named(source.protocol, source.port))
-                && !self.deny6.iter().any(|source| is_named(source.protocol, source.port))
-        } else {
-            in_force.localhost.contains(&port)
-                || (in_force.private.contains(&port) && !self.localhost.contains(&port))
+    /// Of a public port, whom it names is compared as it stands: another list may let others in.
+    pub fn is_kept(&self, port: HostPort, in_force: &Self) -> bool {
+        if in_force.localhost.contains(&port) {
+            return true;
         }
+        if in_force.private.contains(&port) {
+            return !self.localhost.contains(&port);
+        }
+        self.public.contains(&port)
+            && self.restricted.contains(&port) == in_force.restricted.contains(&port)
+            && about(&self.allow4, port).eq(about(&in_force.allow4, port))
+            && about(&self.allow6, port).eq(about(&in_force.allow6, port))
+            && about(&self.deny4, port).eq(about(&in_force.deny4, port))
+            && about(&self.deny6, port).eq(about(&in_force.deny6, port))
     }
+}
+
+fn about<N>(sources: &BTreeSet<Source<N>>, port: HostPort) -> impl Iterator<Item = &Source<N>> {
+    sources.iter().filter(move |one| (one.protocol, one.port) == (port.protocol, port.port))
 }
 
 /// Who has asked for a host port to be open, and how far.
