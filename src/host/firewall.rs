@@ -252,6 +252,7 @@ const EXACT: &[&str] = &[
     "public_tcp",
     "public_udp",
     "restricted",
+    "listed",
 ];
 
 /// Compares the ports of `text` with those that the kernel says it has.

@@ -24,8 +24,8 @@ use tera::Context;
 
 use crate::db::{DbName, Record, Records};
 use crate::event::Event;
-use crate::state::exposure::Matches;
-use crate::state::{Container, Desired};
+use crate::state::exposure::{HostPort, LinkFlow, Matches};
+use crate::state::{Container, Desired, Guard};
 
 use super::expand::LOST;
 
@@ -309,7 +309,7 @@ fn resolved(desired: &Desired) -> Map<String, Value> {
     let all = json!({
         "containers": containers,
         "links": desired.guard.links,
-        "guard": desired.guard,
+        "guard": guard_view(&desired.guard),
         "routes": routes,
         "local_networks": local,
         "engine": desired.engine,
@@ -322,6 +322,25 @@ fn resolved(desired: &Desired) -> Map<String, Value> {
             Map::new()
         }
     }
+}
+
+/// The guard, with two things derived that make it cheap for packets: which ports have a list of who may
+/// come, so that the lists are searched for no other, and which links are one port, so that a hash finds them.
+fn guard_view(guard: &Guard) -> Value {
+    let mut view = json!(guard);
+    let about = |protocol, port| HostPort { protocol, port };
+    let four = guard.allow4.iter().chain(&guard.deny4).map(|one| about(one.protocol, one.port));
+    let six = guard.allow6.iter().chain(&guard.deny6).map(|one| about(one.protocol, one.port));
+    let listed: BTreeSet<HostPort> =
+        four.chain(six).chain(guard.restricted.iter().copied()).collect();
+    let (single, ranges): (Vec<&LinkFlow>, Vec<&LinkFlow>) =
+        guard.links.iter().partition(|link| link.ports.first() == link.ports.last());
+    if let Value::Object(fields) = &mut view {
+        fields.insert("listed".to_owned(), json!(listed));
+        fields.insert("links_to_ports".to_owned(), json!(single));
+        fields.insert("links_to_ranges".to_owned(), json!(ranges));
+    }
+    view
 }
 
 /// A container without its environment, which may hold secrets: a template that needs one names the record.

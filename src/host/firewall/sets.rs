@@ -35,7 +35,11 @@ pub(super) fn guard(text: &str) -> Guard {
         allow6: text.elements("allow6").filter_map(source).collect(),
         deny4: text.elements("deny4").filter_map(source).collect(),
         deny6: text.elements("deny6").filter_map(source).collect(),
-        links: text.elements("links").filter_map(link).collect(),
+        links: text
+            .elements("links")
+            .chain(text.elements("links_to_ranges"))
+            .filter_map(link)
+            .collect(),
         host_access: text.elements("host_access").filter_map(host_access).collect(),
         egress_none: plain(&text, "egress_none"),
         egress_lan: plain(&text, "egress_lan"),
@@ -95,7 +99,8 @@ mod tests {
             \tset allow4 {\n\t\telements = { tcp . 444 . 203.0.113.0/24 }\n\t}\n\
             \tset allow6 {\n\t\telements = { tcp . 444 . 2001:db8::/32 }\n\t}\n\
             \tset deny4 {\n\t\telements = { tcp . 443 . 203.0.113.7/32 }\n\t}\n\
-            \tset links {\n\t\telements = { 172.30.0.2 . 172.30.0.3 . tcp . 80-90 }\n\t}\n\
+            \tset links {\n\t\telements = { 172.30.0.2 . 172.30.0.4 . tcp . 25 }\n\t}\n\
+            \tset links_to_ranges {\n\t\telements = { 172.30.0.2 . 172.30.0.3 . tcp . 80-90 }\n\t}\n\
             \tset host_access {\n\t\telements = { 172.30.0.2 . tcp . 25 }\n\t}\n\
             \tset egress_none {\n\t\telements = { 172.30.0.2 }\n\t}\n\
             \tset egress_to {\n\t\telements = { 172.30.0.2 . 10.0.0.0/8 }\n\t}\n}\n";
@@ -111,7 +116,8 @@ mod tests {
         assert_eq!(guard.allow4.first().unwrap().network.to_string(), "203.0.113.0/24");
         assert_eq!(guard.allow6.first().unwrap().network.to_string(), "2001:db8::/32");
         assert_eq!(guard.deny4.first().unwrap().port.get(), 443);
-        assert_eq!(guard.links.first().unwrap().ports.to_string(), "80-90");
+        let links: Vec<_> = guard.links.iter().map(|link| link.ports.to_string()).collect();
+        assert_eq!(links, ["80-90", "25"]);
         assert_eq!(guard.host_access.first().unwrap().port.get(), 25);
         assert_eq!(guard.egress_none.len() + guard.egress_to.len(), 2);
     }
