@@ -148,8 +148,7 @@ pub(super) fn expand_template(args: &[OsString], root: &Path) -> Exit {
     };
     let orders: Vec<_> = asked.paths.iter().map(order).collect();
     let cx = desk.expansion();
-    // Without it a check that hangs goes on after Ctrl-C, to the end of its time or for ever.
-    command::end_with_us().ok();
+    command::end_with_us();
     let Some(all) = block_on(expand::expand(&cx, &orders, None, asked.act())) else {
         return Exit::Failed;
     };

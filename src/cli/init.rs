@@ -31,7 +31,7 @@ pub(super) fn initialize(root: &Path) -> Exit {
         }
     };
     // Without it a program that hangs goes on after Ctrl-C.
-    command::end_with_us().ok();
+    command::end_with_us();
     // One database that cannot be mended must not keep the others from it.
     let all = names.iter().map(|name| one(&desk, store.as_mut(), name));
     if all.fold(true, |fine, one| fine & one) { Exit::Done } else { Exit::Failed }

@@ -11,7 +11,8 @@ use std::ffi::OsString;
 use std::io;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -154,6 +155,9 @@ impl Job<'_> {
     /// What it wrote to stdout; an error unless it ended with status 0.
     async fn run(&self) -> Result<Taken, Error> {
         let start = |source| Error::Start { program: self.program.to_owned(), source };
+        // Without it a program that hangs goes on after Ctrl-C, to the end of its time or for ever; no
+        // thread left for it is no reason not to run the program.
+        listen().ok();
         let child = self.spawn().map_err(start)?;
         let (mut output, mut complaints) = (Taken::new(MOST), Taken::new(MOST_COMPLAINTS));
         let ended = self.end_of(child, &mut output, &mut complaints);
@@ -297,10 +301,20 @@ impl Drop for Group {
 ///
 /// For a process that has no use of its own for these signals. One that is ignored, as by `nohup`, stays so.
 ///
-/// # Errors
-///
-/// The system has no descriptor or thread left.
-pub fn end_with_us() -> io::Result<()> {
+/// Listens from the first program on: most expansions run none.
+pub fn end_with_us() {
+    ENDS_WITH_US.store(true, Ordering::Relaxed);
+}
+
+/// Whether [`end_with_us`] was said, and whether somebody listens.
+static ENDS_WITH_US: AtomicBool = AtomicBool::new(false);
+static LISTENS: OnceLock<()> = OnceLock::new();
+
+/// Listens for what ends this process, once, when [`end_with_us`] was said.
+fn listen() -> io::Result<()> {
+    if !ENDS_WITH_US.load(Ordering::Relaxed) || LISTENS.set(()).is_err() {
+        return Ok(());
+    }
     let ignored = procfs::process::Process::myself().and_then(|this| this.status());
     let ignored = ignored.map_or(0, |status| status.sigign);
     let counts = |signal: &i32| (ignored >> (signal - 1)) & 1 == 0;

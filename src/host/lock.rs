@@ -62,9 +62,10 @@ impl PassLock {
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(mut lock) => {
-                    // For the message of who waits; the lock itself is the flock.
-                    lock.set_len(0).map_err(failed)?;
-                    writeln!(lock, "{}", std::process::id()).map_err(failed)?;
+                    // For the message of who waits; the lock itself is the flock. Always as wide, because a
+                    // file that is cut first is written to the disk at once.
+                    let holder = format!("{:<10}\n", std::process::id());
+                    lock.write_all(holder.as_bytes()).map_err(failed)?;
                     return Ok(Self { _file: lock });
                 }
                 Err((mut back, Errno::EWOULDBLOCK)) => {

@@ -240,9 +240,10 @@ fn render(
         described(fragment, before, error, context)
     };
     // Each by itself first: a block must not begin in one and end in another.
+    let mut alone = Tera::default();
     for (fragment, piece) in fragments.iter().zip(pieces) {
         if let Piece::Tera { text, before } = piece {
-            Tera::default()
+            alone
                 .add_raw_template(WHOLE, text)
                 .map_err(|error| wrong(fragment, *before, &error))?;
         }

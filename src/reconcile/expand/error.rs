@@ -101,7 +101,7 @@ pub(super) fn with_holder(
 ) -> Error {
     let order::Error::Expand(template::expand::Error::Value { fragment, line, impossible }) = error
     else {
-        return Error::Template(veiled(error, &secret::all(databases, schema)));
+        return Error::Template(veiled(error, &secret::all(databases, schema, |_, _| true)));
     };
     let Impossible { value, place, why, .. } = impossible;
     let holders = holders_of(databases, &value);

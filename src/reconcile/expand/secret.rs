@@ -22,14 +22,15 @@ const SHORTEST_SECRET: usize = 4;
 const SWITCHES: [&str; 8] =
     ["enabled", "disabled", "true", "false", "none", "auto", "required", "optional"];
 
-/// The values that nobody should see, each with its place.
+/// The values that nobody should see of the records that are `asked` for, each with its place.
 pub(super) fn all(
     databases: &BTreeMap<DbName, Records>,
     schema: &Schema,
+    asked: impl Fn(&str, &BStr) -> bool,
 ) -> Vec<(Holder, BString)> {
     let mut found = Vec::new();
     for (database, records) in databases {
-        for (key, record) in records.iter() {
+        for (key, record) in records.iter().filter(|(key, _)| asked(database.as_str(), key)) {
             let mut add = |property: Option<BString>, value: BString| {
                 let is_told = value.len() < SHORTEST_SECRET
                     || SWITCHES.iter().any(|switch| value == switch.as_bytes());
@@ -64,8 +65,7 @@ pub(super) struct Secrets<'a> {
 
 impl<'a> Secrets<'a> {
     pub(super) fn new(sources: &'a Sources<'a>, schema: &Schema, words: &'a Words) -> Self {
-        let mut found = all(&sources.databases, schema);
-        found.retain(|(holder, _)| words.reach(&holder.database, holder.key.as_bstr()));
+        let found = all(&sources.databases, schema, |database, key| words.reach(database, key));
         Self { sources, words, found, veiled: None }
     }
 
