@@ -8,12 +8,14 @@
 
 pub mod trigger;
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::host::Host;
 use crate::host::lock::PassLock;
@@ -45,6 +47,9 @@ const RETRY: Duration = Duration::from_secs(5);
 /// From news of firewalld to the next pass: the engine hears it too, and writes its rules again.
 const SETTLED: Duration = Duration::from_secs(2);
 
+/// Longest wait before the clock is looked at again, when it starts or stops containers.
+const CLOCK_STEP: Duration = Duration::from_secs(20);
+
 /// Runs passes until [`Trigger::Stop`] comes or every sender of triggers is gone.
 pub async fn run<H: Host>(
     cx: &Context<H>,
@@ -57,9 +62,17 @@ pub async fn run<H: Host>(
     let mut last: Option<Report> = None;
     let mut due = Instant::now();
     let mut cause = Trigger::Start;
+    // A moment is heard once, whatever becomes of the pass after it.
+    let mut heard: Option<Timestamp> = None;
     loop {
+        let by_clock = last.as_ref().and_then(|report| report.next_by_clock);
+        let by_clock = by_clock.filter(|moment| Some(*moment) != heard);
         let came = tokio::select! {
             came = triggers.recv() => came.unwrap_or(Trigger::Stop),
+            () = until(by_clock) => {
+                heard = by_clock;
+                Trigger::Clock
+            }
             () = sleep_until(due) => {
                 let undone = one_pass(cx, pace, &cause, stop, &mut last).await;
                 let wait = if undone { retry.min(pace.interval) } else { pace.interval };
@@ -90,6 +103,7 @@ pub async fn run<H: Host>(
             Trigger::Start
             | Trigger::Signal
             | Trigger::Timer
+            | Trigger::Clock
             | Trigger::Engine
             | Trigger::Guard(_)
             | Trigger::Network => {
@@ -100,6 +114,18 @@ pub async fn run<H: Host>(
     }
     stop.store(true, Ordering::Relaxed);
     tracing::info!("stopping; containers go on running");
+}
+
+/// Waits until the clock says `moment`; for ever without one.
+///
+/// In short steps: a sleep knows nothing of a clock that is set, nor of a machine that slept.
+async fn until(moment: Option<Timestamp>) {
+    let Some(moment) = moment else { return pending().await };
+    while let Ok(left) = Duration::try_from(moment.duration_since(Timestamp::now()))
+        && !left.is_zero()
+    {
+        sleep(left.min(CLOCK_STEP)).await;
+    }
 }
 
 /// One pass under the lock; whether something was left undone.

@@ -18,12 +18,14 @@ pub mod memory;
 pub mod names;
 pub mod network;
 pub mod service;
+pub mod window;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 
 use bstr::{BStr, BString, ByteSlice};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::db::schema::{Fault, Schema};
@@ -120,6 +122,8 @@ pub struct Resolution {
     pub overcommitted: Option<Overcommitted>,
     /// Which container record has asked for which host port.
     pub asked: BTreeMap<HostPort, Asked>,
+    /// When the clock starts or stops a container next.
+    pub next_by_clock: Option<Timestamp>,
 }
 
 /// An address for a record that needs one.
@@ -220,6 +224,7 @@ pub fn resolve(
 ) -> Resolution {
     let (host, mut rejected) = network::host_record(snapshot, schema, root);
     let (mut drafts, mut notices) = drafts(snapshot, schema, &host, overrides);
+    let next_by_clock = window::apply(&mut drafts, facts.now.as_ref());
     let bridge = network::usable_bridge(&host, facts, &mut rejected);
 
     network::check_addresses(&mut drafts, host.bridge.as_ref(), facts);
@@ -265,7 +270,7 @@ pub fn resolve(
     rejected.sort_by(|a, b| (&a.database, &a.key).cmp(&(&b.database, &b.key)));
     // A fault of an image's record is one of every container that uses the image.
     rejected.dedup();
-    Resolution { desired, rejected, notices, overcommitted, asked }
+    Resolution { desired, rejected, notices, overcommitted, asked, next_by_clock }
 }
 
 /// A draft of each container record whose key can be a name, and what the admin should know.

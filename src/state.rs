@@ -20,6 +20,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use jiff::Zoned;
 
 use crate::db::value::{ContainerName, ImageRef, Port};
 
@@ -101,6 +102,8 @@ pub struct Facts {
     pub foreign_bridges: BTreeSet<String>,
     /// Memory of the machine in bytes; `None` when it is not known.
     pub memory_bytes: Option<u64>,
+    /// What the clock says, and where; `None`: nothing is started or stopped by it.
+    pub now: Option<Zoned>,
 }
 
 /// What one look at the machine gave.

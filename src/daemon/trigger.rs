@@ -26,6 +26,8 @@ pub enum Trigger {
     Start,
     /// The interval is over.
     Timer,
+    /// A container starts or stops by the clock.
+    Clock,
     /// SIGHUP.
     Signal,
     /// The container of this record has ended.
@@ -49,6 +51,7 @@ impl fmt::Display for Trigger {
         match self {
             Self::Start => f.write_str("start"),
             Self::Timer => f.write_str("timer"),
+            Self::Clock => f.write_str("clock"),
             Self::Signal => f.write_str("signal"),
             Self::Died(record) => write!(f, "container {record} ended"),
             Self::Engine => f.write_str("engine"),

@@ -49,7 +49,7 @@ mod port;
 mod process;
 mod quantity;
 
-pub use cron::cron;
+pub use cron::{Schedule, cron};
 pub use image::{ImageRef, MAX_IMAGE_NAME, MAX_TAG, digest, image_ref};
 pub use mount::{
     DeviceEntry, MAX_PATH, MountEntry, MountSource, TmpfsEntry, absolute_path, devices, mounts,

@@ -17,6 +17,7 @@ use crate::db::value::{
     Protocol,
 };
 use crate::desired::network::HostRecord;
+use crate::desired::window::Window;
 use crate::desired::{Override, Props, Rejection};
 use crate::state::container::{
     Attachment, Container, ContainerSpec, DEFAULT_LOG_BYTES, DEFAULT_STOP_GRACE, Device,
@@ -31,6 +32,8 @@ pub struct Draft {
     pub name: ContainerName,
     /// Whether it should run.
     pub wanted: Wanted,
+    /// The times between which it runs.
+    pub window: Option<Window>,
     /// Whether it is on the managed bridge.
     pub bridged: bool,
     /// Its address on the bridge.
@@ -97,6 +100,7 @@ pub fn draft(
     let mut draft = Draft {
         name: name.clone(),
         wanted: wanted(record.get("status"), by_hand),
+        window: window(record, by_hand),
         bridged,
         address: from.read("Address", value::ipv4).filter(|_| bridged),
         exposure,
@@ -170,6 +174,15 @@ fn wanted(status: Option<&str>, by_hand: Option<Override>) -> Wanted {
         (false, Some(Override::StartByEvent)) => Wanted::StartedByEvent,
         (false, _) => Wanted::Stopped,
     }
+}
+
+/// The times between which it runs, when they decide: by hand and by events is more than by the clock.
+fn window(record: &Props, by_hand: Option<Override>) -> Option<Window> {
+    let at = |name| record.get(name).and_then(|text| value::cron(text).ok());
+    if record.get("status") != Some("enabled") || by_hand.is_some() {
+        return None;
+    }
+    Some(Window { start: at("StartAt")?, stop: at("StopAt")? })
 }
 
 fn served(from: &Layered<'_>) -> BTreeSet<(Protocol, PortRange)> {

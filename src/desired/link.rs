@@ -73,7 +73,8 @@ fn fault(draft: &Draft, target: &ContainerName, drafts: &Drafts) -> Option<(Stri
             | Wanted::StartedByHand
             | Wanted::StoppedByHand
             | Wanted::StartedByEvent
-            | Wanted::StoppedByEvent,
+            | Wanted::StoppedByEvent
+            | Wanted::StoppedByClock,
         )
         | (false, _) => None,
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use jiff::Zoned;
 use nix::ifaddrs::InterfaceAddress;
 use procfs::net::{TcpState, route, tcp, tcp6};
 
@@ -64,6 +65,7 @@ pub fn facts_without_engine(query: &Query, root: &Root) -> Result<Facts, Error> 
         forwarders: routing::forwarders(root, &suse),
         missing: query.mount_sources.iter().filter(|path| !path.exists()).cloned().collect(),
         memory_bytes: machine::memory_bytes(),
+        now: Some(Zoned::now()),
         ..Facts::default()
     })
 }

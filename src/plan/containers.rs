@@ -354,6 +354,9 @@ impl Work<'_> {
                 Some(Wanted::StoppedByEvent) => Some(format!(
                     "it links to '{target}', which an event has stopped: wharf start {target}"
                 )),
+                Some(Wanted::StoppedByClock) => Some(format!(
+                    "it links to '{target}', which the clock has stopped: wharf start {target}"
+                )),
                 Some(
                     Wanted::Running
                     | Wanted::Stopped
@@ -414,6 +417,7 @@ const fn stopped(wanted: Wanted) -> Reason {
     match wanted {
         Wanted::StoppedByHand => Reason::ByHand,
         Wanted::StoppedByEvent => Reason::ByEvent,
+        Wanted::StoppedByClock => Reason::ByClock,
         Wanted::Stopped | Wanted::Running | Wanted::StartedByHand | Wanted::StartedByEvent => {
             Reason::Disabled
         }

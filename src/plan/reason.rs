@@ -27,6 +27,8 @@ pub enum Reason {
     ByHand,
     /// An event that the record names said so.
     ByEvent,
+    /// It is not between the record's `StartAt` and `StopAt`.
+    ByClock,
     /// There is no such record any more.
     RecordDeleted,
     /// A step of this container needs it.
@@ -76,6 +78,7 @@ impl fmt::Display for Reason {
             Self::Disabled => f.write_str("status is not enabled"),
             Self::ByHand => f.write_str("asked for by hand"),
             Self::ByEvent => f.write_str("asked for by an event in StopOn"),
+            Self::ByClock => f.write_str("it is not between StartAt and StopAt"),
             Self::RecordDeleted => f.write_str("there is no such record any more"),
             Self::NeededBy(name) => write!(f, "'{name}' needs it"),
             Self::Interrupted => f.write_str("a replacement was interrupted"),

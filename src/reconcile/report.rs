@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::apply::Outcome;
@@ -43,6 +44,8 @@ pub struct Report {
     pub foreign: Vec<ForeignRow>,
     /// The host's own part.
     pub host: HostRow,
+    /// When the clock starts or stops a container next.
+    pub next_by_clock: Option<Timestamp>,
 }
 
 /// A step of a plan, for people and programs.
@@ -179,6 +182,7 @@ impl Report {
     ) {
         self.rejected.clone_from(&resolution.rejected);
         self.notices.clone_from(&resolution.notices);
+        self.next_by_clock = resolution.next_by_clock;
         self.remaining = lines(plan);
         self.held = plan.held.iter().map(|(name, why)| (name.to_string(), why.clone())).collect();
         // A container whose record is gone is still ours until it is removed.

@@ -57,6 +57,8 @@ pub enum Wanted {
     StartedByEvent,
     /// Stopped by an event of its `StopOn`, whatever `status` says.
     StoppedByEvent,
+    /// The record is enabled, and it is not between `StartAt` and `StopAt`.
+    StoppedByClock,
 }
 
 impl Wanted {
@@ -64,7 +66,9 @@ impl Wanted {
     pub const fn is_up(self) -> bool {
         match self {
             Self::Running | Self::StartedByHand | Self::StartedByEvent => true,
-            Self::Stopped | Self::StoppedByHand | Self::StoppedByEvent => false,
+            Self::Stopped | Self::StoppedByHand | Self::StoppedByEvent | Self::StoppedByClock => {
+                false
+            }
         }
     }
 
@@ -77,6 +81,7 @@ impl Wanted {
             Self::StoppedByHand => "stopped (by hand)",
             Self::StartedByEvent => "running (by an event)",
             Self::StoppedByEvent => "stopped (by an event)",
+            Self::StoppedByClock => "stopped (by the clock)",
         }
     }
 }

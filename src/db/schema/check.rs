@@ -284,6 +284,8 @@ impl<'a> Check<'a> {
         }
         if self.get("StopAt").is_some() {
             self.needs("StopAt", "StartAt", "30 7 * * mon-fri");
+        } else if self.get("StartAt").is_some() {
+            self.incomplete("StartAt", "without effect unless StopAt says when it stops again");
         }
         self.data_mount();
         if self.get("status") == Some("enabled") && self.get("Image").is_none() {

@@ -51,7 +51,7 @@ static PLAIN: [Row; 31] = [
     row("command", "command line", |text| value::command(text).map(drop)),
     row("container_name", "name of a container", |text| value::container_name(text).map(drop)),
     row("cpus", "n or n.n", |text| value::cpus(text).map(drop)),
-    row("cron", "MINUTE HOUR DAY MONTH WEEKDAY", value::cron),
+    row("cron", "MINUTE HOUR DAY MONTH WEEKDAY", |text| value::cron(text).map(drop)),
     row("devices", "HOST[:PATH[:rwm]],...", |text| value::devices(text).map(drop)),
     row("digest", "sha256:...", |text| value::digest(text).map(drop)),
     row("egress", "none / lan / all / n.n.n.n[/n],...", |text| value::egress(text).map(drop)),

@@ -79,10 +79,7 @@ fn what_this_version_does_not_do_is_marked() {
         let properties = &schema.of(database).unwrap().types[0].properties;
         properties.iter().filter(|one| one.pending.is_some()).map(|one| one.name.clone()).collect()
     };
-    assert_eq!(
-        pending("docker_containers"),
-        ["SubDomain", "Secret_*", "StartAt", "StopAt", "Update", "UpdateWindow"]
-    );
+    assert_eq!(pending("docker_containers"), ["SubDomain", "Secret_*", "Update", "UpdateWindow"]);
     assert_eq!(pending("docker_images"), ["Source", "Reference", "Digest"]);
     assert_eq!(pending("configuration"), ["Engine"]);
 }
@@ -138,7 +135,6 @@ fn every_fault_of_a_record_is_found() {
     error: docker_containers record 'wiki', property DataMount
       because: 'host' needs DataMountPath, which is missing; right would be both, as DataMountPath '/var/lib/mysql'
       hint: db docker_containers setprop wiki DataMount host DataMountPath /var/lib/mysql
-    warning: docker_containers record 'wiki', property StopAt: Times are checked and kept, but nothing is stopped by the clock yet.
     warning: docker_containers record 'wiki', property SubDomain: The name is checked and kept, but the web server is not told of it yet; WebAlias works.
     ");
 }
@@ -237,7 +233,7 @@ fn an_unknown_property_is_kept_with_a_warning_and_the_nearest_name() {
     warning: docker_containers record 'wiki', property Acess: not known, kept without effect; did you mean access?
     warning: docker_containers record 'wiki', property ENV_TZ: not known, kept without effect; did you mean Env_TZ?
     warning: docker_containers record 'wiki', property Colour: not known, kept without effect
-    warning: docker_containers record 'wiki', property StartAt: Times are checked and kept, but nothing is started by the clock yet.
+    warning: docker_containers record 'wiki', property StartAt: without effect unless StopAt says when it stops again
     warning: docker_containers record 'wiki', property status: nothing to run: it is enabled and has no Image
     ");
 }

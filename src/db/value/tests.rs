@@ -522,7 +522,7 @@ fn a_cron_expression_has_five_fields_within_their_bounds() {
         "0 0 31 2 mon",
         "0  3\t* * Sun",
     ] {
-        assert_eq!(cron(text), Ok(()), "{text}");
+        assert!(cron(text).is_ok(), "{text}");
     }
     refused(
         cron,

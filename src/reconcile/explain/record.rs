@@ -127,6 +127,10 @@ impl<'a> Subject<'a> {
                 "it was stopped by an event (StopOn)".to_owned(),
                 format!("wharf start {}", self.name),
             ),
+            Some(Wanted::StoppedByClock) => (
+                "it is not between its StartAt and StopAt".to_owned(),
+                format!("wharf start {}", self.name),
+            ),
             Some(Wanted::Running | Wanted::StartedByHand | Wanted::StartedByEvent) | None => {
                 ("its container does not run".to_owned(), "wharf apply".to_owned())
             }

@@ -2,6 +2,8 @@
 
 //! `wharfd`: when it looks, and what it leaves behind.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 
 use super::{SOON, apply, set, setprop, started_at, until_runs, web};
@@ -191,4 +193,28 @@ fn a_bridge_that_would_cut_a_session_of_an_administrator_is_not_made() {
     let before = lines();
     wait_until(SOON, "the session goes on", || lines() > before + 2);
     super::until_page(WEB_TEXT, || lab.lan_get(&format!("http://{HOST_LAN}:8080/")));
+}
+
+#[test]
+fn the_clock_stops_a_container_and_starts_it_again() {
+    let Some(lab) = Lab::new() else { return };
+    let now = jiff::Zoned::now();
+    // Time enough to see it stopped.
+    let minutes: i64 = if now.second() > 30 { 2 } else { 1 };
+    let start = now.checked_add(jiff::Span::new().minutes(minutes)).unwrap();
+    let record = web("shop", 8080);
+    set(&lab, &record);
+    apply(&lab);
+    assert!(lab.runs("shop"));
+    let at = |time: &jiff::Zoned| format!("{} {} * * *", time.minute(), time.hour());
+    let words = ["setprop", "shop", "StartAt", &at(&start), "StopAt", &at(&now)];
+    lab.db(&[&["docker_containers"][..], &words].concat());
+    let _daemon = lab.spawn_wharfd(&[("WHARF_INTERVAL", "3600")]);
+
+    wait_until(SOON, "the clock has stopped it", || !lab.runs("shop"));
+    let status = lab.wharf(&["status"]).stdout;
+    assert!(status.contains("stopped (by the clock)"), "{status}");
+
+    let begins = Duration::from_secs(60 * u64::from(minutes.unsigned_abs()) + 10);
+    wait_until(begins, "the clock has started it", || lab.runs("shop"));
 }
