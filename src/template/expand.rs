@@ -89,8 +89,13 @@ enum Piece<'a> {
 pub fn expand(fragments: &[Fragment], context: &Context, format: Format) -> Result<Vec<u8>, Error> {
     let pieces: Vec<Piece<'_>> = fragments.iter().map(piece).collect::<Result<_, _>>()?;
     let rendered = if pieces.iter().any(|piece| matches!(piece, Piece::Tera { .. })) {
-        bounded(fragments, &pieces)?;
-        on_a_stack_of_its_own(|| render(fragments, &pieces, context))?
+        let work = || render(fragments, &pieces, context);
+        if bounded(fragments, &pieces)?.are_shallow() {
+            std::panic::catch_unwind(AssertUnwindSafe(work))
+                .unwrap_or_else(|_| Err(broke_down()))?
+        } else {
+            on_a_stack_of_its_own(work)?
+        }
     } else {
         String::new()
     };
@@ -185,7 +190,7 @@ fn piece(fragment: &Fragment) -> Result<Piece<'_>, Error> {
 }
 
 /// Refuses what would go deeper than the stack.
-fn bounded(fragments: &[Fragment], pieces: &[Piece<'_>]) -> Result<(), Error> {
+fn bounded(fragments: &[Fragment], pieces: &[Piece<'_>]) -> Result<Macros, Error> {
     let told = |number: usize, fault: limits::Fault| {
         let before = match pieces.get(number) {
             Some(Piece::Tera { before, .. }) => *before,
@@ -204,26 +209,29 @@ fn bounded(fragments: &[Fragment], pieces: &[Piece<'_>]) -> Result<(), Error> {
             limits::measure(text, number, &mut macros).map_err(|fault| told(number, fault))?;
         }
     }
-    macros.check().map_err(|(number, fault)| told(number, fault))
+    macros.check().map_err(|(number, fault)| told(number, fault))?;
+    Ok(macros)
 }
 
 /// Does `work` where there is room for the deepest template.
 fn on_a_stack_of_its_own<T: Send>(
     work: impl FnOnce() -> Result<T, Error> + Send,
 ) -> Result<T, Error> {
-    let failed = |why: String| Error::Fragment {
-        fragment: "(all)".to_owned(),
-        line: None,
-        why,
-        remedy: None,
-    };
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().stack_size(limits::STACK);
         let thread = builder
             .spawn_scoped(scope, work)
             .map_err(|error| failed(format!("no thread to render in: {error}")))?;
-        thread.join().unwrap_or_else(|_| Err(failed(BROKE_DOWN.to_owned())))
+        thread.join().unwrap_or_else(|_| Err(broke_down()))
     })
+}
+
+fn broke_down() -> Error {
+    failed(BROKE_DOWN.to_owned())
+}
+
+fn failed(why: String) -> Error {
+    Error::Fragment { fragment: "(all)".to_owned(), line: None, why, remedy: None }
 }
 
 const BROKE_DOWN: &str = "the template language broke down";

@@ -25,6 +25,13 @@ const LONGEST: usize = 64 << 10;
 /// Macros that call one another in a row.
 const MOST_MACROS: usize = 20;
 
+/// What nearly every template stays below; such a one needs no stack of its own (a test renders the deepest
+/// in a quarter of what a thread has by default).
+const FEW_BLOCKS: usize = 3;
+const FEW_BRACKETS: usize = 2;
+const FEW_CALLS: usize = 1;
+const FEW_OPERATORS: usize = 8;
+
 /// What goes too deep, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -47,9 +54,15 @@ struct Call {
 #[derive(Debug, Default)]
 pub(super) struct Macros {
     calls: BTreeMap<String, Vec<Call>>,
+    goes_deep: bool,
 }
 
 impl Macros {
+    /// Whether what was measured fits the stack of any thread.
+    pub(super) fn are_shallow(&self) -> bool {
+        !self.goes_deep && self.calls.is_empty()
+    }
+
     /// Whether each chain of calls ends, and soon enough; else the number of the text with the call that
     /// leads too deep.
     pub(super) fn check(&self) -> Result<(), (usize, Fault)> {
@@ -143,6 +156,7 @@ impl<'a> Scan<'a> {
             at += length;
             let Some(token) = token else { continue };
             tag.take(tokens.last().copied(), token, length).map_err(|why| self.fault(at, why))?;
+            self.macros.goes_deep |= tag.goes_deep();
             tokens.push(token);
         }
         let end = (at + close.len()).min(text.len());
@@ -162,6 +176,7 @@ impl<'a> Scan<'a> {
         match words.next() {
             Some(word @ ("if" | "for" | "macro" | "filter" | "block")) if is_block => {
                 self.blocks += 1;
+                self.macros.goes_deep |= self.blocks > FEW_BLOCKS;
                 if self.blocks > MOST_BLOCKS {
                     let why = format!("blocks stand more than {MOST_BLOCKS} deep in one another");
                     return Err(self.fault(from, why));
@@ -239,6 +254,12 @@ struct Tag {
 }
 
 impl Tag {
+    fn goes_deep(&self) -> bool {
+        self.operators > FEW_OPERATORS
+            || self.open.len() > FEW_BRACKETS
+            || self.open.iter().filter(|is_call| **is_call).count() > FEW_CALLS
+    }
+
     fn take(
         &mut self,
         before: Option<Token<'_>>,

@@ -196,3 +196,27 @@ fn a_filter_around_a_value_that_cuts_it_is_told_to_stand_behind_it() {
     let error = one("{{ value }}", "a\u{fdd0}b", Format::Plain).unwrap_err().to_string();
     assert!(error.contains("U+FDD0"), "{error}");
 }
+
+#[test]
+fn what_is_rendered_where_it_is_asked_for_needs_little_of_the_stack() {
+    let deep = "{% for a in [1] %}{% for b in [a] %}{% if b + 1 + 1 + 1 + 1 == 5 %}\
+                {% set c = 1 + (2 * (3 + 1)) %}{{ value | truncate(length=1 + 0 * 1 + 0, end='') }}\
+                {% endif %}{% endfor %}{% endfor %}";
+    let mut macros = Macros::default();
+    limits::measure(deep, 0, &mut macros).unwrap();
+    assert!(macros.are_shallow());
+    let work = move || one(&format!("{{{{ value }}}} {deep}"), "v", Format::Plain);
+    let thread = std::thread::Builder::new().stack_size(512 << 10).spawn(work).unwrap();
+    assert_eq!(thread.join().unwrap().unwrap(), "v v");
+    for deeper in [
+        "{% if a %}{% if a %}{% if a %}{% if a %}",
+        "{{ (((1))) }}",
+        "{{ a(b=c(d=1)) }}",
+        "{{ 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 }}",
+        "{% macro a() %}{{ self::b() }}{% endmacro %}",
+    ] {
+        let mut macros = Macros::default();
+        limits::measure(deeper, 0, &mut macros).unwrap();
+        assert!(!macros.are_shallow(), "{deeper}");
+    }
+}
