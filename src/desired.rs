@@ -238,6 +238,7 @@ pub fn resolve(
     }
     let overcommitted = memory::check(&mut drafts, facts);
     notices.extend(network::lost_rules(&host, facts));
+    notices.extend(network::foreign_without_rules(facts));
     notices.extend(overcommitted.as_ref().map(Overcommitted::notice));
 
     let local = network::local_networks(&host, bridge.as_ref(), snapshot, facts);

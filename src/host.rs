@@ -21,6 +21,7 @@ pub mod network;
 pub mod overrides;
 pub mod owed;
 pub mod past;
+mod podman;
 pub mod probe;
 pub mod process;
 pub mod ready;
@@ -31,18 +32,19 @@ pub mod target;
 pub mod turn;
 pub mod unit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use nix::unistd::geteuid;
 use serde_json::Value;
 
 use crate::db::value::ContainerName;
 use crate::plan::Step;
 use crate::settings::Root;
-use crate::state::{Observed, ObservedNetwork, Query};
+use crate::state::{Bridge, Observed, ObservedNetwork, Query};
 
 /// Why the machine could not be looked at or changed.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +191,36 @@ impl System {
         &self.firewall
     }
 
+    /// Adds which of the engine's rules are gone.
+    async fn miss_rules(
+        &self,
+        bridge: &Bridge,
+        note: bool,
+        observed: &mut Observed,
+    ) -> Result<(), Error> {
+        if self.firewall.is_beside_untouched(bridge) {
+            return Ok(());
+        }
+        let is_podman = self.engine.is_podman().await?;
+        let others: Vec<(&str, &BTreeSet<Ipv4Net>)> = observed
+            .foreign
+            .iter()
+            .filter(|foreign| is_podman && foreign.status.starts_with("Up"))
+            .map(|foreign| (foreign.name.as_str(), &foreign.networks))
+            .collect();
+        let facts = &observed.facts;
+        let expected = if is_podman {
+            firewall::Expected::While(!facts.on_bridge.is_empty(), &others)
+        } else {
+            firewall::Expected::AsBefore
+        };
+        let missed = self.firewall.missed_rules(bridge, &expected, note).await?;
+        observed.facts.is_podman = is_podman;
+        observed.facts.lost_rules = missed.tables;
+        observed.facts.foreign_without_rules = missed.others;
+        Ok(())
+    }
+
     /// The engine itself.
     pub const fn engine(&self) -> &engine::Engine {
         &self.engine
@@ -213,7 +245,7 @@ impl Host for System {
         if let Some(bridge) = &query.bridge
             && observed.network == ObservedNetwork::Right
         {
-            observed.facts.lost_rules = self.firewall.lost_rules(bridge, query.note).await?;
+            self.miss_rules(bridge, query.note, &mut observed).await?;
         }
         observed.files = file::observe(&query.targets, &self.memory)?;
         network::facts(query, &self.root, &mut observed)?;
@@ -275,6 +307,7 @@ impl Host for System {
             }
             Step::LeaveForwarding(_) => self.memory.forget_forwarding(),
             Step::RemoveFile(path) => file::remove(path),
+            Step::ReloadRules(names) => podman::reload(names).await,
             Step::AwaitReady { name, readiness } => {
                 ready::wait(&self.engine, name, readiness, self.ready_timeout).await
             }

@@ -117,6 +117,8 @@ pub enum Step {
     LeaveForwarding(String),
     /// Removes a file that we wrote and nobody has changed.
     RemoveFile(PathBuf),
+    /// Has Podman write its rules for containers of ours again.
+    ReloadRules(BTreeSet<ContainerName>),
     /// Waits until a container serves.
     AwaitReady {
         /// The record.
@@ -200,7 +202,30 @@ pub fn plan(given: &Given<'_>) -> Plan {
     let opened = files::plan_files(&mut plan, given);
     let ground = plan_ground(&mut plan, given, opened.as_ref());
     containers::plan_containers(&mut plan, given, &ground);
+    plan_lost_rules(&mut plan, given, opened.as_ref());
     plan
+}
+
+/// Has Podman write again what somebody has wiped. Docker has no such verb: its loss is only told.
+///
+/// A container that this plan starts, or makes anew, gets its rules with that.
+fn plan_lost_rules(plan: &mut Plan, given: &Given<'_>, guard: Option<&StepId>) {
+    let facts = &given.observed.facts;
+    let is_touched = |name: &&ContainerName| {
+        plan.steps.iter().any(|planned| {
+            planned.record.as_ref() == Some(name)
+                && !matches!(planned.step, Step::AwaitReady { .. } | Step::EnsureImage { .. })
+        })
+    };
+    let names: BTreeSet<ContainerName> =
+        facts.on_bridge.iter().filter(|name| !is_touched(name)).cloned().collect();
+    if facts.is_podman && !facts.lost_rules.is_empty() && !names.is_empty() {
+        let lost = facts.lost_rules.join(", ");
+        let reason =
+            Reason::Setting(format!("the engine's rules for the bridge are gone ({lost})"));
+        let needs = guard.into_iter().copied().collect();
+        plan.add(Step::ReloadRules(names), reason, None, needs);
+    }
 }
 
 /// The steps that take everything of ours off the host but the data and the records.
@@ -348,6 +373,10 @@ impl fmt::Display for Step {
                 )
             }
             Self::RemoveFile(path) => write!(f, "remove {}", path.display()),
+            Self::ReloadRules(names) => {
+                let names: Vec<&str> = names.iter().map(ContainerName::as_str).collect();
+                write!(f, "have podman write its rules again for {}", names.join(" "))
+            }
             Self::AwaitReady { name, .. } => write!(f, "wait until {name} serves"),
         }
     }
@@ -377,6 +406,7 @@ impl Step {
             Self::RestoreForwarding => "restore-forwarding",
             Self::LeaveForwarding(_) => "leave-forwarding",
             Self::RemoveFile(_) => "remove-file",
+            Self::ReloadRules(_) => "reload-rules",
             Self::AwaitReady { .. } => "await-ready",
         }
     }

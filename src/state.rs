@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use jiff::Zoned;
 
 use crate::db::value::{ContainerName, ImageRef, Port};
@@ -94,6 +94,12 @@ pub struct Facts {
     pub forwarding_is_ours: bool,
     /// Tables of the packet filter in which the engine's rules for our bridge were, and are no more.
     pub lost_rules: Vec<String>,
+    /// Whether the engine is Podman; asked only when rules of the machine were changed.
+    pub is_podman: bool,
+    /// Containers of ours that are on the bridge and run.
+    pub on_bridge: BTreeSet<ContainerName>,
+    /// Containers of others that run and of whose networks Podman's rules say nothing any more.
+    pub foreign_without_rules: BTreeSet<String>,
     /// Whoever else has said that this host is a router, as a person would say it.
     pub forwarders: Vec<String>,
     /// Whether `SuSEfirewall2` takes files with the ports of services.
@@ -264,6 +270,8 @@ pub struct Foreign {
     pub status: String,
     /// Host ports it publishes.
     pub published: BTreeSet<Port>,
+    /// Networks that it is on, while it runs.
+    pub networks: BTreeSet<Ipv4Net>,
 }
 
 /// The engine's network of our bridge.

@@ -197,12 +197,30 @@ pub fn usable_bridge(
 /// What the engine had written for the bridge and somebody has wiped: only the engine writes it again.
 pub fn lost_rules(host: &HostRecord, facts: &Facts) -> Option<String> {
     let bridge = host.bridge.as_ref().filter(|_| !facts.lost_rules.is_empty())?;
+    let names: Vec<&str> = facts.on_bridge.iter().map(ContainerName::as_str).collect();
+    let remedy = if facts.is_podman {
+        format!("podman network reload {}, which wharf apply does too", names.join(" "))
+    } else {
+        "systemctl restart docker".to_owned()
+    };
     Some(format!(
         "the engine's rules for {} are gone ({}): containers may not reach each other and the outside; \
-         what is private stays so; to have them again: systemctl restart docker",
+         what is private stays so; to have them again: {remedy}",
         bridge.name,
         facts.lost_rules.join(", ")
     ))
+}
+
+/// Containers of others that Podman's rules say nothing of: not ours to mend.
+pub fn foreign_without_rules(facts: &Facts) -> Option<String> {
+    let names: Vec<&str> = facts.foreign_without_rules.iter().map(String::as_str).collect();
+    let (what, names) = (names.join(", "), names.join(" "));
+    (!names.is_empty()).then(|| {
+        format!(
+            "Podman's rules for foreign containers are gone ({what}): their published ports are dead; \
+             to have them again: podman network reload {names}"
+        )
+    })
 }
 
 fn overlaps(a: IpNet, b: Ipv4Net) -> bool {

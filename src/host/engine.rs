@@ -128,12 +128,16 @@ impl Error {
 /// A newer engine that does not speak it any more (Docker 29 begins at 1.44) is asked for its own.
 const API: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };
 
+/// How Podman calls itself among the parts of its version.
+const PODMAN: &str = "Podman Engine";
+
 /// A container engine.
 #[derive(Debug)]
 pub struct Engine {
     client: Docker,
     /// The same, after the engine was asked what it speaks.
     negotiated: OnceLock<Docker>,
+    is_podman: OnceLock<bool>,
     endpoint: String,
     limit: Duration,
 }
@@ -160,7 +164,13 @@ impl Engine {
     ) -> Result<Self, Error> {
         // The client's own limit is for one answer to begin; stops and pulls take their own.
         let client = endpoint.connect(limit.as_secs(), version)?;
-        Ok(Self { client, negotiated: OnceLock::new(), endpoint: endpoint.to_string(), limit })
+        Ok(Self {
+            client,
+            negotiated: OnceLock::new(),
+            is_podman: OnceLock::new(),
+            endpoint: endpoint.to_string(),
+            limit,
+        })
     }
 
     fn client(&self) -> &Docker {
@@ -460,6 +470,20 @@ impl Engine {
                 HealthStatusEnum::NONE | HealthStatusEnum::EMPTY => None,
             });
         Ok((ended, health))
+    }
+
+    /// Whether it is Podman behind its compatible socket; asked once.
+    ///
+    /// # Errors
+    ///
+    /// The engine does not answer.
+    pub async fn is_podman(&self) -> Result<bool, HostError> {
+        if let Some(known) = self.is_podman.get() {
+            return Ok(*known);
+        }
+        let version = self.must("ask for its version", self.client().version()).await?;
+        let parts = version.components.unwrap_or_default();
+        Ok(*self.is_podman.get_or_init(|| parts.iter().any(|part| part.name == PODMAN)))
     }
 
     /// Whether somebody answers at all.

@@ -52,6 +52,14 @@ impl FakeHost {
         self.refuses_guard.set(refuses);
     }
 
+    /// The engine's rules are gone while all containers run.
+    pub(crate) fn lose_rules(&self, is_podman: bool) {
+        let mut state = self.state.borrow_mut();
+        state.facts.on_bridge = state.containers.keys().cloned().collect();
+        state.facts.lost_rules = vec!["iptables nat".to_owned()];
+        state.facts.is_podman = is_podman;
+    }
+
     /// The guard is gone from the kernel, or not as it was loaded.
     pub(crate) fn lose_guard(&self, guard: ObservedGuard, in_force: Guard) {
         let mut state = self.state.borrow_mut();
@@ -196,6 +204,7 @@ impl Host for FakeHost {
             }
             Step::Adjust(_)
             | Step::AwaitReady { .. }
+            | Step::ReloadRules(_)
             | Step::RestoreName { .. }
             | Step::LeaveForwarding(_) => {}
         }

@@ -28,6 +28,7 @@ use crate::state::exposure::HostPort;
 use crate::state::socket::Standing;
 use crate::state::{Bridge, Guard, ObservedGuard};
 
+pub use beside::{Expected, Missed};
 pub use netlink::{Change, Watch};
 
 /// Name of the table, of family `inet`.
@@ -82,14 +83,24 @@ impl Firewall {
         }
     }
 
-    /// The engine's tables that had rules for `bridge` and have none any more, as their owner calls them;
-    /// when `note`, what was seen is noted for the next look.
+    /// Whether no rule of this machine was changed since the engine's rules for `bridge` were seen.
+    pub fn is_beside_untouched(&self, bridge: &Bridge) -> bool {
+        self.beside.is_untouched(bridge)
+    }
+
+    /// The rules of the engine that are `expected` and not there; when `note`, what was seen is noted for the
+    /// next look, unless something is missed.
     ///
     /// # Errors
     ///
     /// It cannot be noted.
-    pub async fn lost_rules(&self, bridge: &Bridge, note: bool) -> Result<Vec<String>, Error> {
-        self.beside.lost(bridge, note).await
+    pub async fn missed_rules(
+        &self,
+        bridge: &Bridge,
+        expected: &Expected<'_>,
+        note: bool,
+    ) -> Result<Missed, Error> {
+        self.beside.missed(bridge, expected, note).await
     }
 
     /// Whether no rule of this machine was changed since the table was seen as loaded from `source`.

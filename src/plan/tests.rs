@@ -113,6 +113,18 @@ fn a_disabled_record_stops_and_a_deleted_one_removes() {
 }
 
 #[test]
+fn rules_that_podman_has_lost_are_written_again_for_what_runs_on() {
+    let host = brought_to(&format!("{MYSQL}{BLOG}"));
+    host.lose_rules(false);
+    assert_eq!(planned(&format!("{MYSQL}{BLOG}"), &host).to_string(), "", "Docker's is told only");
+    host.lose_rules(true);
+    insta::assert_snapshot!(planned(&format!("{MYSQL}{BLOG}"), &host), @"have podman write its rules again for blog mysql: the engine's rules for the bridge are gone (iptables nat)");
+    let more = MYSQL.replace("status|", "MaxMemory|64|status|");
+    let plan = planned(&format!("{more}{BLOG}"), &host).to_string();
+    assert!(plan.contains("again for blog:"), "what is made anew has them by that: {plan}");
+}
+
+#[test]
 fn a_port_is_freed_before_it_is_taken() {
     let old = "aaa=service|Address|10.0.3.2|Image|web|TCPPort|80|status|enabled\n";
     let new = "bbb=service|Address|10.0.3.3|Image|web|TCPPort|80|status|enabled\n";

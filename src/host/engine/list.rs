@@ -10,6 +10,8 @@ use bollard::models::{
     ContainerSummary, ContainerSummaryStateEnum, PortSummary, PortSummaryTypeEnum,
 };
 
+use ipnet::Ipv4Net;
+
 use crate::db::value::{self, ContainerName, Port, Protocol};
 use crate::state::socket::{Binding, Listed};
 use crate::state::{
@@ -41,6 +43,9 @@ pub(super) fn observed(listed: Vec<ContainerSummary>, bridge: Option<&Bridge>) -
         };
         if bridge.is_some_and(|bridge| is_on(&container, bridge)) {
             observed.network = ObservedNetwork::Right;
+            if name == record.as_str() && state(&container).is_up() {
+                observed.facts.on_bridge.insert(record.clone());
+            }
         }
         let role = [Role::Next, Role::Previous]
             .into_iter()
@@ -167,7 +172,22 @@ fn foreign(name: String, container: &ContainerSummary) -> Foreign {
         image: container.image.clone().unwrap_or_default(),
         status: container.status.clone().unwrap_or_default(),
         published: published(container),
+        networks: networks(container),
     }
+}
+
+/// The networks in which it has an address now.
+fn networks(container: &ContainerSummary) -> BTreeSet<Ipv4Net> {
+    let settings = container.network_settings.as_ref();
+    let networks = settings.and_then(|settings| settings.networks.as_ref());
+    let endpoints = networks.into_iter().flat_map(|networks| networks.values());
+    endpoints
+        .filter_map(|endpoint| {
+            let address = endpoint.ip_address.as_deref()?.parse().ok()?;
+            let prefix = u8::try_from(endpoint.ip_prefix_len?).ok()?;
+            Ipv4Net::new(address, prefix).ok().map(|network| network.trunc())
+        })
+        .collect()
 }
 
 /// The same container as far as it can be reached.

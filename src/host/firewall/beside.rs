@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
+use ipnet::Ipv4Net;
+
 use crate::host::{Error, command, file};
 use crate::settings::Root;
 use crate::state::Bridge;
@@ -25,35 +27,88 @@ impl Beside {
         Self { seen: root.at("/run/wharf/engine-rules") }
     }
 
-    /// The tables that spoke of `bridge` and do so no more; none is read when no rule of this machine was
-    /// changed since all did.
-    pub(super) async fn lost(&self, bridge: &Bridge, note: bool) -> Result<Vec<String>, Error> {
-        let before = super::now();
-        let name = format!("{} {}", bridge.name, bridge.subnet);
+    /// Whether no rule of this machine was changed since all tables spoke of `bridge` as they should.
+    pub(super) fn is_untouched(&self, bridge: &Bridge) -> bool {
         let seen = fs::read_to_string(&self.seen).unwrap_or_default();
         let mut lines = seen.lines();
-        let is_untouched = lines.next() == before.as_deref();
-        // Another bridge has other rules, another network namespace too.
-        let same = |known: &&str| before.as_deref().is_some_and(|now| place(now) == place(known));
-        let is_it =
-            seen.lines().next().as_ref().is_some_and(same) && lines.next() == Some(name.as_str());
-        let known: BTreeSet<String> = lines.filter(|_| is_it).map(str::to_owned).collect();
-        if is_untouched && is_it {
-            return Ok(Vec::new());
-        }
-        let Some(found) = tables(bridge).await else { return Ok(Vec::new()) };
-        // With a table that was not known the engine has changed its ways.
-        if found.is_subset(&known) && found != known {
-            return Ok(known.difference(&found).cloned().collect());
-        }
-        if note && let Some(now) = before.filter(|before| super::now().as_ref() == Some(before)) {
-            let lines = [now, name].into_iter().chain(found);
+        lines.next() == super::now().as_deref() && lines.next() == Some(name(bridge).as_str())
+    }
+
+    /// The tables that spoke of `bridge` and do so no more, and what else is `expected`.
+    pub(super) async fn missed(
+        &self,
+        bridge: &Bridge,
+        expected: &Expected<'_>,
+        note: bool,
+    ) -> Result<Missed, Error> {
+        let before = super::now();
+        let known = self.known(bridge, before.as_deref());
+        let Some(rules) = Rules::read().await else { return Ok(Missed::default()) };
+        let found = rules.tables(bridge);
+        let missed = match expected {
+            Expected::AsBefore => Missed { tables: gone(&known, &found), ..Missed::default() },
+            Expected::While(is_used, others) => Missed {
+                tables: match (is_used, found.is_empty() && known.is_empty()) {
+                    (false, _) => Vec::new(),
+                    (true, true) => vec!["all tables".to_owned()],
+                    (true, false) => gone(&known, &found),
+                },
+                others: others
+                    .iter()
+                    .filter(|(_, networks)| !networks.is_empty())
+                    .filter(|(_, networks)| !networks.iter().any(|net| rules.speak_of(*net)))
+                    .map(|(name, _)| (*name).to_owned())
+                    .collect(),
+            },
+        };
+        let is_whole = missed == Missed::default();
+        let unchanged = before.filter(|before| super::now().as_ref() == Some(before));
+        if let Some(now) = unchanged.filter(|_| note && is_whole) {
+            let lines = [now, name(bridge)].into_iter().chain(found);
             let text = lines.collect::<Vec<_>>().join("\n") + "\n";
             file::replace(&self.seen, text.as_bytes(), 0o600)
                 .map_err(|source| Error::File { path: self.seen.clone(), source })?;
         }
-        Ok(Vec::new())
+        Ok(missed)
     }
+
+    /// The tables that spoke of `bridge` when it was last looked at, in this network namespace.
+    fn known(&self, bridge: &Bridge, now: Option<&str>) -> BTreeSet<String> {
+        let seen = fs::read_to_string(&self.seen).unwrap_or_default();
+        let mut lines = seen.lines();
+        // Another bridge has other rules, another network namespace too.
+        let is_here = lines.next().zip(now).is_some_and(|(seen, now)| place(seen) == place(now));
+        let is_it = lines.next() == Some(name(bridge).as_str()) && is_here;
+        lines.filter(|_| is_it).map(str::to_owned).collect()
+    }
+}
+
+/// What must be there beside the guard.
+#[derive(Clone, Copy, Debug)]
+pub enum Expected<'a> {
+    /// What was there before: an engine may write no rules at all, when it is told so.
+    AsBefore,
+    /// Something about the bridge while it is used, and about the networks of these containers: Podman takes its
+    /// rules away with the last container, and always has some.
+    While(bool, &'a [(&'a str, &'a BTreeSet<Ipv4Net>)]),
+}
+
+/// Rules of the engine that are not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// Tables that say nothing of the bridge any more, as their owner calls them.
+    pub tables: Vec<String>,
+    /// Containers of others of whose networks nothing is said.
+    pub others: BTreeSet<String>,
+}
+
+/// What is known and not found. With a table that was not known the engine has changed its ways.
+fn gone(known: &BTreeSet<String>, found: &BTreeSet<String>) -> Vec<String> {
+    if found.is_subset(known) { known.difference(found).cloned().collect() } else { Vec::new() }
+}
+
+fn name(bridge: &Bridge) -> String {
+    format!("{} {}", bridge.name, bridge.subnet)
 }
 
 /// Boot and network namespace of a generation.
@@ -61,17 +116,36 @@ fn place(now: &str) -> &str {
     now.rsplit_once(' ').map_or(now, |(place, _)| place)
 }
 
-/// The tables that speak of `bridge`; `None` when no program is there that could tell.
-async fn tables(bridge: &Bridge) -> Option<BTreeSet<String>> {
-    let words = [bridge.name.clone(), bridge.subnet.to_string()];
-    let output = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    let saved = command::run("iptables-save", &[], b"").await.ok().map(output);
-    let found = saved.as_deref().map(|text| speaking(text, "*", "iptables ", &words));
-    if let Some(found) = found.filter(|found| !found.is_empty()) {
-        return Some(found);
+/// All rules of this machine, as far as a program is there that tells them.
+struct Rules {
+    saved: Option<String>,
+    listed: Option<String>,
+}
+
+impl Rules {
+    /// `None` when no program is there that could tell.
+    async fn read() -> Option<Self> {
+        let output = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let saved = command::run("iptables-save", &[], b"").await.ok().map(output);
+        let listed = command::run("nft", &["-s", "list", "ruleset"], b"").await.ok().map(output);
+        (saved.is_some() || listed.is_some()).then_some(Self { saved, listed })
     }
-    let listed = command::run("nft", &["-s", "list", "ruleset"], b"").await.ok().map(output);
-    listed.map(|text| speaking(&text, "table ", "", &words)).or(saved.map(|_| BTreeSet::new()))
+
+    /// The tables that speak of `bridge`.
+    fn tables(&self, bridge: &Bridge) -> BTreeSet<String> {
+        self.speaking(&[bridge.name.clone(), bridge.subnet.to_string()])
+    }
+
+    fn speak_of(&self, network: Ipv4Net) -> bool {
+        !self.speaking(&[network.to_string()]).is_empty()
+    }
+
+    /// `nft` shows the rules of `iptables` too, so they are asked for under one name only.
+    fn speaking(&self, words: &[String]) -> BTreeSet<String> {
+        let saved = self.saved.as_deref().map(|text| speaking(text, "*", "iptables ", words));
+        let listed = || self.listed.as_deref().map(|text| speaking(text, "table ", "", words));
+        saved.filter(|found| !found.is_empty()).or_else(listed).unwrap_or_default()
+    }
 }
 
 /// The tables of `text`, each of which begins with `begin` and its name, that have one of `words`.

@@ -215,6 +215,6 @@ fn the_clock_stops_a_container_and_starts_it_again() {
     let status = lab.wharf(&["status"]).stdout;
     assert!(status.contains("stopped (by the clock)"), "{status}");
 
-    let begins = Duration::from_secs(60 * u64::from(minutes.unsigned_abs()) + 10);
+    let begins = Duration::from_secs(60 * minutes.unsigned_abs() + 10);
     wait_until(begins, "the clock has started it", || lab.runs("shop"));
 }

@@ -9,6 +9,7 @@ mod firewalld;
 mod foreign;
 mod forwarding;
 mod masq;
+mod podman;
 mod policy;
 mod suse;
 

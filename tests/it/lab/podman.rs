@@ -6,6 +6,7 @@
 //! the laboratory's directory. Two laboratories would else share a name server.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Child;
 
@@ -48,6 +49,23 @@ exec podman --root "$1/data" --runroot "$1/run" --tmpdir "$1/tmp" \
 "#;
 
 impl Lab {
+    /// A `PATH` on which `podman` is the program of this laboratory's service, with its places.
+    pub(crate) fn path_with_podman(&self) -> String {
+        let (dir, bin) = (self.dir.display(), self.dir.join("bin"));
+        let (engine, podman) =
+            (self.engine_pid(), process::find("podman").unwrap().display().to_string());
+        fs::create_dir_all(&bin).unwrap();
+        let script = format!(
+            "#!/bin/sh\nexport CONTAINERS_CONF={dir}/containers.conf CONTAINERS_STORAGE_CONF={dir}/storage.conf\n\
+             exec nsenter --mount=/proc/{engine}/ns/mnt {podman} --root {dir}/data --runroot {dir}/run \
+             --tmpdir {dir}/tmp \"$@\"\n"
+        );
+        let program = bin.join("podman");
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
+    }
+
     /// Starts Podman's service, which does not wait for it.
     pub(super) fn begin_podman(&self) -> Child {
         let dir = self.dir.display().to_string();

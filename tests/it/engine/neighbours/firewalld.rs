@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use super::{Prober, foreign_rules};
 use crate::engine::{SOON, apply, closed, set, until_page, until_runs, web};
-use crate::lab::{Daemon, HOST_LAN, HOST_WAN, Lab, WEB_TEXT, process, wait_until};
+use crate::lab::{Daemon, Engine, HOST_LAN, HOST_WAN, Lab, Mode, WEB_TEXT, process, wait_until};
 
 /// How often firewalld is reloaded; `WHARF_RELOADS=100` by hand.
 fn reloads() -> usize {
@@ -17,14 +17,14 @@ fn reloads() -> usize {
 }
 
 /// A system bus, and on it firewalld when it is started.
-struct Bus {
-    address: String,
+pub(super) struct Bus {
+    pub(super) address: String,
     config: PathBuf,
     _daemon: Daemon,
 }
 
 impl Bus {
-    fn start(lab: &Lab) -> Self {
+    pub(super) fn start(lab: &Lab) -> Self {
         let (socket, config) = (lab.scratch("bus.sock"), lab.scratch("firewalld"));
         fs::create_dir(&config).unwrap();
         let file = lab.scratch("bus.conf");
@@ -48,7 +48,7 @@ impl Bus {
         format!("DBUS_SYSTEM_BUS_ADDRESS={}", self.address)
     }
 
-    fn firewalld(&self, lab: &Lab) -> Daemon {
+    pub(super) fn firewalld(&self, lab: &Lab) -> Daemon {
         let config = format!("--system-config={}", self.config.display());
         let argv = ["env", &self.variable(), "firewalld", "--nofork", "--nopid", &config];
         let daemon = lab.spawn(&argv);
@@ -57,7 +57,7 @@ impl Bus {
     }
 
     /// `firewall-cmd ARGS`, and the first line of what it says.
-    fn ask(&self, lab: &Lab, args: &[&str]) -> String {
+    pub(super) fn ask(&self, lab: &Lab, args: &[&str]) -> String {
         let ran = lab.host(&[&["env", &self.variable(), "firewall-cmd"], args].concat());
         ran.stdout.lines().next().unwrap_or_default().to_owned()
     }
@@ -73,8 +73,13 @@ impl Bus {
     }
 }
 
-/// A laboratory, where firewalld is installed too.
+/// A laboratory with Docker, where firewalld is installed too.
 fn lab() -> Option<Lab> {
+    lab_with(Engine::Docker)
+}
+
+/// A laboratory, where firewalld is installed too.
+pub(super) fn lab_with(engine: Engine) -> Option<Lab> {
     let missing = ["firewalld", "firewall-cmd", "dbus-daemon"];
     let missing = missing.iter().find(|program| process::find(program).is_none());
     let required = std::env::var_os("WHARF_REQUIRE_ENGINE").is_some();
@@ -83,7 +88,7 @@ fn lab() -> Option<Lab> {
             panic!("{program} is not installed; tests/setup.sh installs it")
         }
         Some(_) => None,
-        None => Lab::new(),
+        None => Lab::with(engine, Mode::Gateway),
     }
 }
 
