@@ -338,7 +338,9 @@ fn spec(
         environment: from.environment(),
         user: from.read("User", value::user),
         attachment: match draft.address.filter(|_| draft.bridged) {
-            Some(address) => Attachment::Bridge { address, published, aliases },
+            Some(address) => {
+                Attachment::Bridge { address, published, aliases, names: BTreeMap::new() }
+            }
             // Without an address a bridged draft has a fault and never becomes a container.
             None => Attachment::Host { names: BTreeMap::new() },
         },

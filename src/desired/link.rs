@@ -3,7 +3,7 @@
 //! Links between records: their targets must exist, run and be reachable, and no chain of them may
 //! come back to where it began, because each container waits for those it links to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::db::value::ContainerName;
 use crate::desired::container::Draft;
@@ -133,19 +133,29 @@ fn rotate_to_least(circle: &mut [ContainerName]) {
     circle.rotate_left(least);
 }
 
-/// Tells a container in the host's network its links as names with addresses: the engine's own
-/// names exist on the bridge only.
+/// Tells each container its links as names with addresses. In the host's network the engine's own names do not
+/// exist, and Podman's name server knows no name that one container alone has for another.
 pub fn name_by_address(drafts: &mut Drafts) {
     let addresses: BTreeMap<ContainerName, _> =
         drafts.iter().filter_map(|(name, draft)| Some((name.clone(), draft.address?))).collect();
-    for draft in drafts.values_mut().filter(|draft| !draft.bridged) {
-        let found = draft
-            .links
-            .iter()
-            .filter_map(|link| Some((link.alias.clone(), *addresses.get(&link.target)?)))
-            .collect();
-        if let Some(spec) = &mut draft.spec {
-            spec.attachment = Attachment::Host { names: found };
+    for draft in drafts.values_mut() {
+        let mut found = BTreeMap::new();
+        let mut missing = BTreeSet::new();
+        for link in &draft.links {
+            match addresses.get(&link.target) {
+                Some(address) => drop(found.insert(link.alias.clone(), *address)),
+                None => drop(missing.insert(link.target.to_string())),
+            }
+        }
+        match draft.spec.as_mut().map(|spec| &mut spec.attachment) {
+            Some(Attachment::Bridge { names, .. } | Attachment::Host { names }) => *names = found,
+            None => {}
+        }
+        // Without the name it would be made anew, and could not find what it is linked to.
+        let known = !draft.faults.is_empty();
+        for target in missing.into_iter().filter(|_| !known) {
+            let wrong = format!("'{target}' has no address; see record '{target}'");
+            draft.reject("Interlinked", Some(target), wrong, None);
         }
     }
 }

@@ -128,6 +128,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("/attachment/bridge/address", "Address"),
     ("/attachment/bridge/published", "published ports"),
     ("/attachment/bridge/aliases", "Interlinked"),
+    ("/attachment/bridge/names", "addresses of Interlinked"),
     ("/attachment/host", "network"),
     ("/mounts", "mounts"),
     ("/memory_bytes", "MaxMemory"),

@@ -220,6 +220,9 @@ pub enum Attachment {
         /// Names by which it knows other containers.
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         aliases: BTreeMap<String, ContainerName>,
+        /// The same names with the addresses of these.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        names: BTreeMap<String, Ipv4Addr>,
     },
     /// In the host's own network.
     Host {

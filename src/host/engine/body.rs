@@ -67,7 +67,8 @@ fn inside(publish: Publish) -> String {
 
 /// The endpoint on the bridge: its fixed address, and the names by which it knows others. Those are
 /// links of the endpoint and not aliases of the other container, so that two containers may each
-/// have a `db` of their own.
+/// have a `db` of their own. They are for programs that ask Docker's name server past `/etc/hosts`; Podman
+/// leaves them out.
 fn network(new: &NewContainer) -> Option<NetworkingConfig> {
     let network = new.network.clone()?;
     let Attachment::Bridge { address, aliases, .. } = &new.spec.attachment else { return None };
@@ -84,12 +85,8 @@ fn network(new: &NewContainer) -> Option<NetworkingConfig> {
 
 fn host_config(new: &NewContainer, kept: &[KeptVolume]) -> HostConfig {
     let spec = &new.spec;
-    let names = match &spec.attachment {
-        Attachment::Host { names } => {
-            names.iter().map(|(name, address)| format!("{name}:{address}")).collect()
-        }
-        Attachment::Bridge { .. } => Vec::new(),
-    };
+    let (Attachment::Bridge { names, .. } | Attachment::Host { names }) = &spec.attachment;
+    let names = names.iter().map(|(name, address)| format!("{name}:{address}")).collect();
     HostConfig {
         network_mode: Some(new.network.clone().unwrap_or_else(|| "host".to_owned())),
         extra_hosts: Some(names),

@@ -6,7 +6,7 @@
 //! that does not serve at all cannot pass for one that is well guarded.
 
 use super::{apply, closed, set, setprop, street, until_page, web};
-use crate::lab::{DB_TEXT, HOST_LAN, HOST_WAN, Lab, WEB_TEXT};
+use crate::lab::{DB_TEXT, Engine, HOST_LAN, HOST_WAN, Lab, Mode, WEB_TEXT};
 
 #[test]
 fn a_private_port_is_open_to_the_lan_and_closed_to_the_internet() {
@@ -90,6 +90,33 @@ fn a_linked_container_reaches_the_other_by_alias_and_an_unlinked_one_does_not() 
     // A link has a direction: the database has no business with the web server.
     until_page(WEB_TEXT, || lab.host_get(&format!("http://{wordpress}/")));
     assert_eq!(page_in(&lab, "mysql", &format!("http://{wordpress}/")), "");
+}
+
+#[test]
+fn on_podman_too_a_link_has_its_alias_for_who_links_alone_and_follows_the_address() {
+    let Some(lab) = Lab::with(Engine::Podman, Mode::Gateway) else { return };
+    set(&lab, "mysql service status enabled Image demo-db TCPPort 3306 PortMapping none");
+    let linked = "service status enabled Image demo-db TCPPort 3306 PortMapping none";
+    set(&lab, &format!("client {linked} Interlinked mysql:db"));
+    set(&lab, &format!("stranger {linked}"));
+    apply(&lab);
+    let (client, stranger) = (lab.id("client"), lab.id("stranger"));
+    assert_eq!(lab.read_from("client", "db", 3306).trim_end(), DB_TEXT);
+    assert_eq!(lab.read_from("stranger", "db", 3306), "");
+    // Nobody else has the name: the reason is not the guard.
+    let asked = lab.exec("stranger", &["nslookup", "db"]);
+    assert!(!asked.stdout.contains(&lab.address("mysql")), "{}", asked.stdout);
+
+    setprop(&lab, "mysql Address 10.0.3.77");
+    let plan = lab.wharf(&["plan"]).ended_with(3).stdout;
+    let line = plan.lines().find(|line| line.contains("replace container client"));
+    let line = line.unwrap_or_else(|| panic!("client is not made anew:\n{plan}"));
+    assert!(line.contains("addresses of Interlinked") && line.contains("10.0.3.77"), "{line}");
+    apply(&lab);
+
+    assert_eq!(lab.read_from("client", "db", 3306).trim_end(), DB_TEXT);
+    assert_ne!(lab.id("client"), client);
+    assert_eq!(lab.id("stranger"), stranger, "who has no link stays");
 }
 
 #[test]
