@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::{apply, set, setprop};
+use super::{BRIDGE, apply, set, setprop};
 use crate::lab::net::HOST_WAN6;
 use crate::lab::probe::{
     Answer, CLOSED, Flow, OPEN, Server, Shot, Transport, ask_all, of_process, within,
 };
-use crate::lab::{DB_TEXT, HOST_LAN, HOST_WAN, Lab, WAN_CLIENT};
+use crate::lab::{DB_TEXT, Engine, HOST_LAN, HOST_WAN, Lab, Mode, WAN_CLIENT};
 
 /// Where the streams of a container begin, and the host port that leads there.
 const STREAM: u16 = 3399;
@@ -94,6 +94,40 @@ fn a_flow_that_runs_along_a_link_ends_when_the_link_counts_no_more() {
         assert!(!flow.ticks_within(Duration::from_secs(1)), "{flow:?} goes on");
     }
     assert_eq!(lab.id("ear"), container);
+}
+
+#[test]
+fn flows_to_the_host_end_in_both_directions_when_host_access_ends() {
+    for engine in [Engine::Docker, Engine::Podman] {
+        let Some(lab) = Lab::with(engine, Mode::Gateway) else { return };
+        set(&lab, RADIO);
+        set(&lab, "ear service status enabled Image demo-db PortMapping none");
+        setprop(&lab, "ear HostAccess 4000,4000/udp,8099,8099/udp");
+        apply(&lab);
+        let _through = streams(&lab);
+        let [host, lan, _] = lab.namespace_files();
+        let _own = Server::stream(&host, 4000);
+        let ear = of_process(lab.pid("ear"));
+        let flow = |by, to, port| Flow::open(&ear, &shot(by, to, port));
+        let flows = Transport::BOTH.map(|by| [flow(by, BRIDGE, 4000), flow(by, BRIDGE, PORT)]);
+        let outside = Transport::BOTH.map(|by| Flow::open(&lan, &shot(by, HOST_LAN, PORT)));
+
+        lab.db(&["docker_containers", "delprop", "ear", "HostAccess"]);
+        apply(&lab);
+
+        for flow in flows.iter().flatten() {
+            assert!(!flow.ticks_within(Duration::from_secs(1)), "{engine:?}: {flow:?} goes on");
+        }
+        for flow in &outside {
+            assert!(flow.ticks_within(OPEN), "{engine:?}: {flow:?} has ended");
+        }
+        setprop(&lab, "ear HostAccess 4000,4000/udp,8099,8099/udp");
+        apply(&lab);
+        for by in Transport::BOTH {
+            flow(by, BRIDGE, 4000);
+            flow(by, BRIDGE, PORT);
+        }
+    }
 }
 
 #[test]
