@@ -74,6 +74,11 @@ pub struct Query {
 pub struct Facts {
     /// Networks this host is connected to and that lie in private address space.
     pub local_networks: BTreeSet<IpNet>,
+    /// Global networks of IPv6 by the interface that has them: none on a host with one interface, and none by
+    /// which the rest of the world is reached.
+    pub prefixes: BTreeMap<String, BTreeSet<IpNet>>,
+    /// Interfaces of which files of the host say that they lead inside.
+    pub internal: BTreeSet<String>,
     /// Addresses of this host on all its networks.
     pub addresses: BTreeSet<IpAddr>,
     /// Networks in the routing table that are not ours, with their interface.
@@ -104,7 +109,7 @@ pub struct Facts {
     pub forwarders: Vec<String>,
     /// Whether `SuSEfirewall2` takes files with the ports of services.
     pub suse_services: bool,
-    /// Bridges of other engines and of virtual machines.
+    /// Bridges of other engines and of virtual machines, by their name or by what is on them.
     pub foreign_bridges: BTreeSet<String>,
     /// Memory of the machine in bytes; `None` when it is not known.
     pub memory_bytes: Option<u64>,

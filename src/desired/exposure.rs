@@ -180,7 +180,8 @@ pub fn guard(
 ) -> Guard {
     // Where somebody says that this host is a router, what passes is not there because of us.
     let deny_forwarding = facts.forwarding_is_ours && facts.forwarders.is_empty();
-    let mut guard = Guard { deny_forwarding, ..Guard::default() };
+    let bridges = if deny_forwarding { others(&facts.foreign_bridges) } else { BTreeSet::new() };
+    let mut guard = Guard { deny_forwarding, bridges, ..Guard::default() };
     if let Some(bridge) = &host.bridge {
         guard.bridge.clone_from(&bridge.name);
     }
@@ -213,6 +214,17 @@ pub fn guard(
     }
     close_what_is_still_published(&mut guard, facts);
     guard
+}
+
+/// Bridges that the guard's rules know by the beginning of their names.
+const KNOWN_BRIDGES: [&str; 7] = ["docker", "br-", "podman", "cni", "virbr", "vnet", "lxcbr"];
+
+/// The bridges of others whose names the rules do not know. One with an odd name is left out: it could not be
+/// told from a pattern, and stays cut.
+fn others(bridges: &BTreeSet<String>) -> BTreeSet<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let is_known = |name: &String| KNOWN_BRIDGES.iter().any(|known| name.starts_with(known));
+    bridges.iter().filter(|name| name.chars().all(is_plain) && !is_known(name)).cloned().collect()
 }
 
 /// Which record of a container has asked for which host port; the same ports as in [`guard`].

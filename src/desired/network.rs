@@ -145,7 +145,10 @@ pub fn local_networks(
             .flatten()
             .collect(),
     };
-    let chosen = if listed.is_empty() { facts.local_networks.clone() } else { listed };
+    let mut chosen = if listed.is_empty() { facts.local_networks.clone() } else { listed };
+    if host.local.is_none() {
+        chosen.extend(delegated(snapshot, facts));
+    }
     let ours = usable.map(|bridge| IpNet::V4(bridge.subnet));
     let is_link_local = |network: &IpNet| match network {
         IpNet::V4(network) => network.addr().is_link_local(),
@@ -157,6 +160,18 @@ pub fn local_networks(
         .filter(|network| ours.is_none_or(|ours| !ours.contains(network)))
         .filter(|network| !is_link_local(network))
         .collect()
+}
+
+/// The global networks of IPv6 behind the inner interfaces, as a provider delegates them: those that files of
+/// the host name, and SME Server's `InternalInterface`.
+fn delegated(snapshot: &Snapshot, facts: &Facts) -> BTreeSet<IpNet> {
+    let record = |key: &str| snapshot.configuration.get(BStr::new(key));
+    let name = |key: &str| Some(Props::of(record(key)?).get("Name")?.to_owned());
+    let is_gateway = record("SystemMode").is_some_and(|mode| mode.kind() != "serveronly");
+    let inner = name("InternalInterface").filter(|_| is_gateway);
+    let outer = name("ExternalInterface");
+    let names = facts.internal.iter().chain(&inner).filter(|name| Some(*name) != outer.as_ref());
+    names.filter_map(|name| facts.prefixes.get(name)).flatten().copied().collect()
 }
 
 /// The bridge, unless its subnet is in use elsewhere: then containers would be unreachable, or what

@@ -2,6 +2,7 @@
 
 //! Facts of the network: what we are connected to, what is routed where, who holds which port.
 
+mod link;
 mod routing;
 mod watch;
 
@@ -36,7 +37,8 @@ pub fn facts(query: &Query, root: &Root, observed: &mut Observed) -> Result<(), 
     let suse = Suse::read(root);
     let interfaces = interfaces()?;
     let facts = &mut observed.facts;
-    (facts.local_networks, facts.addresses) = local_networks(bridge, &interfaces, &suse);
+    let around = around(bridge, &interfaces, root, &suse)?;
+    around.tell(facts);
     facts.routes = routes()?;
     if !facts.routes.values().any(|interface| interface == bridge) {
         facts.peers = peers()?;
@@ -45,6 +47,7 @@ pub fn facts(query: &Query, root: &Root, observed: &mut Observed) -> Result<(), 
     facts.suse_services = routing::takes_services(root);
     let names = interfaces.iter().map(|interface| interface.interface_name.as_str());
     facts.foreign_bridges = routing::bridges(names, bridge);
+    facts.foreign_bridges.extend(around.inner.into_iter().filter(|name| name != "docker0"));
     facts.missing = query.mount_sources.iter().filter(|path| !path.exists()).cloned().collect();
     taken(query, observed)
 }
@@ -57,17 +60,18 @@ pub fn facts(query: &Query, root: &Root, observed: &mut Observed) -> Result<(), 
 pub fn facts_without_engine(query: &Query, root: &Root) -> Result<Facts, Error> {
     let bridge = query.bridge.as_ref().map_or("", |bridge| bridge.name.as_str());
     let suse = Suse::read(root);
-    let (local_networks, addresses) = local_networks(bridge, &interfaces()?, &suse);
-    Ok(Facts {
-        local_networks,
-        addresses,
+    let around = around(bridge, &interfaces()?, root, &suse)?;
+    let mut facts = Facts {
         routes: routes()?,
         forwarders: routing::forwarders(root, &suse),
         missing: query.mount_sources.iter().filter(|path| !path.exists()).cloned().collect(),
         memory_bytes: machine::memory_bytes(),
         now: Some(Zoned::now()),
+        foreign_bridges: around.inner.clone(),
         ..Facts::default()
-    })
+    };
+    around.tell(&mut facts);
+    Ok(facts)
 }
 
 fn kernel<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> impl Fn(E) -> Error {
@@ -79,17 +83,50 @@ fn interfaces() -> Result<Vec<InterfaceAddress>, Error> {
     Ok(nix::ifaddrs::getifaddrs().map_err(kernel("interfaces"))?.collect())
 }
 
-/// The networks of our interfaces that lie in private address space, and all our addresses; where
-/// `SuSEfirewall2` names the inner interfaces, all networks of theirs and no others.
-fn local_networks(
+/// What is around this host.
+#[derive(Debug, Default)]
+struct Around {
+    /// Networks of outer interfaces that are local by themselves.
+    local: BTreeSet<IpNet>,
+    /// All addresses of outer interfaces.
+    addresses: BTreeSet<IpAddr>,
+    /// Global networks of IPv6 by their interface.
+    prefixes: BTreeMap<String, BTreeSet<IpNet>>,
+    /// Interfaces of which the host's files say that they lead inside.
+    internal: BTreeSet<String>,
+    /// Bridges of containers and virtual machines that are not ours.
+    inner: BTreeSet<String>,
+}
+
+impl Around {
+    fn tell(&self, facts: &mut Facts) {
+        facts.local_networks.clone_from(&self.local);
+        facts.addresses.clone_from(&self.addresses);
+        facts.prefixes.clone_from(&self.prefixes);
+        facts.internal.clone_from(&self.internal);
+    }
+}
+
+/// Looks at the networks of our interfaces. Local are those in private address space; where `SuSEfirewall2`
+/// names the inner interfaces, those of IPv4 behind these and no others.
+fn around(
     bridge: &str,
     interfaces: &[InterfaceAddress],
+    root: &Root,
     suse: &Suse,
-) -> (BTreeSet<IpNet>, BTreeSet<IpAddr>) {
-    let (mut found, mut addresses) = (BTreeSet::new(), BTreeSet::new());
+) -> Result<Around, Error> {
+    let links = link::links().map_err(kernel("interfaces"))?;
+    let (defaults, defaults6) = (routing::defaults(&routes()?), routing::defaults6());
+    let mut around = Around {
+        inner: link::inner_bridges(&links, bridge, &defaults),
+        internal: routing::internal(root, suse),
+        ..Around::default()
+    };
+    let mut outer = BTreeSet::new();
     for interface in interfaces {
         let name = &interface.interface_name;
-        if name == bridge || INSIDE.iter().any(|prefix| name.starts_with(prefix)) {
+        let is_inside = INSIDE.iter().any(|prefix| name.starts_with(prefix));
+        if name == bridge || is_inside || around.inner.contains(name) {
             continue;
         }
         let named = suse.is_local(name);
@@ -97,20 +134,31 @@ fn local_networks(
         let (Some(address), Some(mask)) = (interface.address, interface.netmask) else { continue };
         if let (Some(ip), Some(mask)) = (address.as_sockaddr_in(), mask.as_sockaddr_in()) {
             let network = Ipv4Net::with_netmask(ip.ip(), mask.ip()).map(|net| net.trunc());
-            addresses.insert(IpAddr::V4(ip.ip()));
+            around.addresses.insert(IpAddr::V4(ip.ip()));
             let local = |net: &Ipv4Net| counts(net.addr().is_private());
-            found.extend(network.ok().filter(local).map(IpNet::V4));
+            around.local.extend(network.ok().filter(local).map(IpNet::V4));
+            outer.insert(name);
         } else if let (Some(ip), Some(mask)) = (address.as_sockaddr_in6(), mask.as_sockaddr_in6()) {
+            around.addresses.insert(IpAddr::V6(ip.ip()));
             let network = Ipv6Net::with_netmask(ip.ip(), mask.ip()).map(|net| net.trunc());
+            let Ok(network) = network else { continue };
             // Never link-local: every link has that network, the provider's too.
-            let local = |net: &Ipv6Net| {
-                !net.addr().is_unicast_link_local() && counts(net.addr().is_unique_local())
-            };
-            found.extend(network.ok().filter(local).map(IpNet::V6));
-            addresses.insert(IpAddr::V6(ip.ip()));
+            if network.addr().is_unicast_link_local() {
+                continue;
+            }
+            outer.insert(name);
+            if !network.addr().is_unique_local() {
+                let of_it = around.prefixes.entry(name.clone()).or_default();
+                of_it.insert(IpNet::V6(network));
+            } else if named != Some(false) {
+                around.local.insert(IpNet::V6(network));
+            }
         }
     }
-    (found, addresses)
+    // With one interface, its global network is the provider's.
+    let many = outer.len() > 1;
+    around.prefixes.retain(|name, _| many && !defaults6.contains(name));
+    Ok(around)
 }
 
 /// The IPv4 routes with their interface; the default route is none that anything could collide with.

@@ -128,6 +128,8 @@ pub struct Guard {
     pub egress_to: BTreeSet<EgressFlow>,
     /// Whether forwarding is on because of us, so that what is not ours must not pass either.
     pub deny_forwarding: bool,
+    /// With it: bridges whose owners say what passes, beside those that are known by their names.
+    pub bridges: BTreeSet<String>,
 }
 
 impl Guard {

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
+
 use crate::settings::{Root, variables};
 
 /// Settings of `SuSEfirewall2` (openSUSE up to Leap 42.3).
@@ -134,6 +136,46 @@ fn files(directory: &Path, end: &str) -> BTreeMap<String, PathBuf> {
         .collect()
 }
 
+/// Zones of firewalld whose interfaces lead inside.
+const INNER_ZONES: [&str; 3] = ["trusted", "internal", "home"];
+
+/// The interfaces of which files say that they lead inside: `FW_DEV_INT`, and firewalld's zones.
+pub(super) fn internal(root: &Root, suse: &Suse) -> BTreeSet<String> {
+    let zones = files(&root.at(FIREWALLD[0]), ".xml");
+    let inner = INNER_ZONES.iter().filter_map(|zone| zones.get(&format!("{zone}.xml")));
+    let texts = inner.filter_map(|path| fs::read_to_string(path).ok());
+    let mut found: BTreeSet<String> = texts.flat_map(|text| interfaces(&text)).collect();
+    found.extend(suse.internal.iter().cloned());
+    found.retain(|name| !suse.external.contains(name));
+    found
+}
+
+/// The interfaces of a zone: `<interface name="lan0"/>`.
+fn interfaces(zone: &str) -> Vec<String> {
+    let tags = zone.split("<interface").skip(1).filter_map(|rest| rest.split('>').next());
+    tags.filter_map(|tag| {
+        let value = tag.split("name=").nth(1)?;
+        let quote = value.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+        Some(value.get(1..)?.split(quote).next()?.to_owned())
+    })
+    .collect()
+}
+
+/// The interfaces of the default routes among `routes`.
+pub(super) fn defaults(routes: &BTreeMap<IpNet, String>) -> BTreeSet<String> {
+    let is_default = |(route, _): &(&IpNet, &String)| route.prefix_len() == 0;
+    routes.iter().filter(is_default).map(|(_, interface)| interface.clone()).collect()
+}
+
+/// The interfaces of the default routes of IPv6; none where the kernel has no IPv6.
+pub(super) fn defaults6() -> BTreeSet<String> {
+    let table = fs::read_to_string("/proc/net/ipv6_route").unwrap_or_default();
+    let default = format!("{} 00 ", "0".repeat(32));
+    let lines = table.lines().filter(|line| line.starts_with(&default));
+    let names = lines.filter_map(|line| line.split_whitespace().next_back());
+    names.filter(|name| *name != "lo").map(str::to_owned).collect()
+}
+
 /// Bridges of others among the names of interfaces.
 pub(super) fn bridges<'a>(names: impl Iterator<Item = &'a str>, ours: &str) -> BTreeSet<String> {
     names
@@ -172,6 +214,25 @@ mod tests {
         assert_eq!(sysctl_says(&root), None);
         write("/etc/sysctl.conf", "1");
         assert_eq!(sysctl_says(&root).unwrap(), "/etc/sysctl.conf");
+    }
+
+    #[test]
+    fn zones_of_firewalld_name_the_inner_interfaces() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::new(directory.path());
+        let write = |zone: &str, text: &str| {
+            let file = root.at(format!("/etc/firewalld/zones/{zone}.xml"));
+            file::replace(&file, text.as_bytes(), 0o644).unwrap();
+        };
+        write(
+            "internal",
+            "<zone>\n  <interface name=\"lan0\"/>\n  <interface name='lan1'/>\n</zone>\n",
+        );
+        write("public", "<zone><interface name=\"wan0\"/></zone>");
+        write("home", "<zone><short>Home</short></zone>");
+        let suse = Suse::parse("FW_DEV_INT='eth1'\nFW_DEV_EXT='lan1'\n");
+        let names: Vec<String> = internal(&root, &suse).into_iter().collect();
+        assert_eq!(names, ["eth1", "lan0"]);
     }
 
     #[test]

@@ -11,9 +11,11 @@ use std::os::fd::OwnedFd;
 use nix::sys::socket::SockProtocol;
 
 use crate::host::netlink::{self, Heard, messages};
+use crate::host::network::link::Link;
 
-/// `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV4_ROUTE` and `RTMGRP_IPV6_IFADDR`.
-const GROUPS: u32 = 0x10 | 0x40 | 0x100;
+/// `RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV4_ROUTE` and `RTMGRP_IPV6_IFADDR`.
+const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100;
+const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
@@ -57,6 +59,8 @@ fn counts(bytes: &[u8]) -> bool {
     messages(bytes).any(|message| match message.kind {
         RTM_NEWADDR | RTM_DELADDR => message.body.get(SCOPE) != Some(&RT_SCOPE_LINK),
         RTM_NEWROUTE | RTM_DELROUTE => true,
+        // A card that becomes a port makes a bridge of machines a LAN; what containers bring does not count.
+        RTM_NEWLINK => Link::of(&message).is_some_and(|link| link.is_outer_port()),
         _ => false,
     })
 }

@@ -11,6 +11,7 @@ mod forwarding;
 mod masq;
 mod podman;
 mod policy;
+mod prefix;
 mod suse;
 
 use std::fs::File;

@@ -70,15 +70,19 @@ struct Machine(String);
 
 impl Machine {
     fn new(lab: &Lab) -> Self {
+        Self::on(lab, "virbr0")
+    }
+
+    fn on(lab: &Lab, bridge: &str) -> Self {
         let name = namespace(lab, "vm");
         let machine = Self(name.clone());
         for line in [
             &format!("netns add {name}") as &str,
-            "link add virbr0 type bridge",
+            &format!("link add {bridge} type bridge"),
             &format!("link add vnet0 type veth peer name eth0 netns {name}"),
-            "link set vnet0 master virbr0 up",
-            "addr add 192.168.122.1/24 dev virbr0",
-            "link set virbr0 up",
+            &format!("link set vnet0 master {bridge} up"),
+            &format!("addr add 192.168.122.1/24 dev {bridge}"),
+            &format!("link set {bridge} up"),
             &format!("-n {name} link set lo up"),
             &format!("-n {name} addr add 192.168.122.50/24 dev eth0"),
             &format!("-n {name} link set eth0 up"),
@@ -150,6 +154,50 @@ fn with_forwarding_that_is_ours_nothing_passes_that_did_not_but_containers() {
     lab.nft(&["delete", "table", "inet", "wharf"]);
     until_page(BEYOND, || get(&lab, "wan", LAN_CLIENT));
     until_page(BEYOND, || get(&lab, "lan", WAN_CLIENT));
+}
+
+#[test]
+fn bridges_of_any_name_go_on_and_one_that_is_the_lan_does_not() {
+    let Some(lab) = Lab::new() else { return };
+    let _servers = ["lan", "wan"].map(|side| serve(&lab, side));
+    let network = json!({
+        "Name": "theirs",
+        "Driver": "bridge",
+        "Options": { "com.docker.network.bridge.name": "shopping" },
+    });
+    let made = lab.docker("POST", "/networks/create", Some(&network));
+    assert_eq!(made.status, 201, "{}", made.text());
+    let published = json!({
+        "NetworkMode": "theirs", "PortBindings": { "80/tcp": [{ "HostPort": "9090" }] },
+    });
+    lab.run_foreign("theirs", "demo-web", &published);
+    lab.host(&["iptables", "-P", "FORWARD", "ACCEPT"]).succeeded();
+    // Behind the engine's own rules, which would accept it: what a virtual machine may is the guard's to tell.
+    let machine = Machine::on(&lab, "machines");
+    sysctl(&lab, FORWARD, "0");
+
+    set(&lab, &format!("{} access private", web("shop", 8080)));
+    apply(&lab);
+
+    assert!(closed(&get(&lab, "lan", WAN_CLIENT)), "the deny is in force");
+    until_page(WEB_TEXT, || lab.wan_get(&format!("http://{HOST_WAN}:9090/")));
+    let url = format!("http://{WAN_CLIENT}:7000/");
+    wait_until(SOON, "a foreign container gets out", || {
+        lab.exec("theirs", &["timeout", "3", "wget", "-q", "-O", "-", &url]).stdout.contains(BEYOND)
+    });
+    until_page(BEYOND, || get(&lab, "vm", WAN_CLIENT));
+    // Nor are those on it the LAN.
+    assert!(closed(&fetch(&lab, "vm", &format!("http://{HOST_LAN}:8080/"))));
+    until_page(WEB_TEXT, || lab.lan_get(&format!("http://{HOST_LAN}:8080/")));
+
+    // With a card in it, it is a LAN, and what passes there is not its owner's to say.
+    let mut daemon = lab.spawn_wharfd(&[("WHARF_INTERVAL", "3600"), ("WHARF_LOG", "debug")]);
+    daemon.wait_for(SOON, "the first pass is done", |log| log.contains("pass done"));
+    ip(&lab, "link add card type vxlan id 7 dstport 4789 local 10.77.0.1");
+    ip(&lab, "link set card master machines up");
+    wait_until(SOON, "it is cut", || closed(&get(&lab, "vm", WAN_CLIENT)));
+    until_page(WEB_TEXT, || fetch(&lab, "vm", &format!("http://{HOST_LAN}:8080/")));
+    drop((daemon, machine));
 }
 
 #[test]
