@@ -12,7 +12,9 @@
 //! Left out on purpose: trying again. The next pass looks at the host and plans what is missing.
 
 pub mod containers;
+pub mod cost;
 pub mod files;
+pub mod parameters;
 pub mod reason;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ use crate::state::container::{ContainerSpec, Readiness};
 use crate::state::file::{Adjust, RenderedFile};
 use crate::state::{Bridge, Desired, ImageSource, Observed, ObservedGuard, ObservedNetwork};
 
+pub use cost::Cost;
 pub use reason::{Difference, Reason};
 
 /// One change of the host. Applying it twice is the same as applying it once.
@@ -157,6 +160,8 @@ pub struct PlannedStep {
     pub needs: BTreeSet<StepId>,
     /// Start order among equals, low first.
     pub priority: i64,
+    /// Who is down meanwhile, and what is lost.
+    pub cost: Cost,
 }
 
 /// What to do, and what not to.
@@ -197,12 +202,14 @@ pub fn plan(given: &Given<'_>) -> Plan {
     };
     if given.is_unguarded {
         unguarded::plan_unguarded(&mut plan, given);
+        cost::assess(&mut plan, given);
         return plan;
     }
     let opened = files::plan_files(&mut plan, given);
     let ground = plan_ground(&mut plan, given, opened.as_ref());
     containers::plan_containers(&mut plan, given, &ground);
     plan_lost_rules(&mut plan, given, opened.as_ref());
+    cost::assess(&mut plan, given);
     plan
 }
 
@@ -309,6 +316,7 @@ impl Plan {
             record: record.cloned(),
             needs,
             priority: i64::MIN,
+            cost: Cost::default(),
         });
         self.steps.len() - 1
     }
@@ -420,6 +428,9 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for step in &self.steps {
             writeln!(f, "{}: {}", step.step, step.reason)?;
+            if !step.cost.is_nothing() {
+                writeln!(f, "  cost: {}", step.cost)?;
+            }
         }
         for (name, why) in &self.held {
             writeln!(f, "hold {name}: {why}")?;

@@ -262,13 +262,12 @@ async fn look<H: Host>(
     let resolution = desired::resolve(snapshot, &cx.schema, &cx.root, &observed.facts, overrides);
     let suse_firewall = observed.facts.suse_services;
     let (files, failed_templates) = render(cx, &resolution, Readers { web_server, suse_firewall });
-    let differing: Vec<ContainerName> = resolution
-        .desired
+    let differing: Vec<ContainerName> = observed
         .containers
         .iter()
-        .filter(|(name, container)| {
-            let found = observed.containers.get(*name);
-            found.is_some_and(|found| found.hash != container.spec.hash().as_str())
+        .filter(|(name, found)| {
+            let container = resolution.desired.containers.get(*name);
+            container.is_none_or(|container| found.hash != container.spec.hash().as_str())
         })
         .map(|(name, _)| name.clone())
         .collect();

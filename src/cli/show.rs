@@ -19,6 +19,9 @@ pub(super) fn plan(report: &Report) -> String {
     }
     for step in &report.plan {
         line(&mut text, &planned(step));
+        if !step.cost.is_nothing() {
+            line(&mut text, &format!("  cost: {}", step.cost));
+        }
     }
     holds(&mut text, report);
     for notice in &report.notices {

@@ -103,9 +103,38 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The properties in which two canonical specs differ; secrets are masked.
+impl Reason {
+    /// One word for programs.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::NoContainer => "no-container",
+            Self::Differs(_) => "differs",
+            Self::ImageMoved => "image-moved",
+            Self::NotRunning(_) => "not-running",
+            Self::Disabled => "disabled",
+            Self::ByHand => "by-hand",
+            Self::ByEvent => "by-event",
+            Self::ByClock => "by-clock",
+            Self::RecordDeleted => "record-deleted",
+            Self::NeededBy(_) => "needed-by",
+            Self::Interrupted => "interrupted",
+            Self::BridgeAnew => "bridge-anew",
+            Self::NotGuarded(_) => "not-guarded",
+            Self::Absent => "absent",
+            Self::Changed => "changed",
+            Self::Altered => "altered",
+            Self::FileChanged => "file-changed",
+            Self::Setting(_) => "setting",
+        }
+    }
+}
+
+/// What stands for a value that nobody must see.
+const MASK: &str = "***";
+
+/// The properties in which two canonical specs differ; what may hold a secret is masked.
 pub fn differences(old: &Value, new: &Value) -> Vec<Difference> {
-    let mut found = Vec::new();
+    let mut found = variables(old, new);
     for (field, property) in FIELDS {
         let (was, is) = (old.pointer(field), new.pointer(field));
         if was != is {
@@ -119,11 +148,30 @@ pub fn differences(old: &Value, new: &Value) -> Vec<Difference> {
     found
 }
 
+/// The variables that differ, each by its own property; never their values.
+fn variables(old: &Value, new: &Value) -> Vec<Difference> {
+    let of = |spec: &Value| {
+        let all = spec.get("environment").and_then(Value::as_object).cloned();
+        all.unwrap_or_default()
+    };
+    let (old, new) = (of(old), of(new));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let masked = |there: bool| there.then(|| MASK.to_owned());
+    names
+        .into_iter()
+        .filter(|name| old.get(*name) != new.get(*name))
+        .map(|name| Difference {
+            property: format!("Env_{name}"),
+            old: masked(old.contains_key(name)),
+            new: masked(new.contains_key(name)),
+        })
+        .collect()
+}
+
 /// Fields of the canonical spec by the property that says them.
 const FIELDS: &[(&str, &str)] = &[
     ("/image", "Image"),
     ("/command", "Command"),
-    ("/environment", "Env_"),
     ("/user", "User"),
     ("/attachment/bridge/address", "Address"),
     ("/attachment/bridge/published", "published ports"),
@@ -146,9 +194,14 @@ const FIELDS: &[(&str, &str)] = &[
 
 fn shown(field: &str, value: &Value) -> String {
     match (field, value) {
-        ("/environment", Value::Object(variables)) => {
-            let names: Vec<String> = variables.keys().map(|name| format!("{name}=***")).collect();
-            names.join(",")
+        // Command lines hold passwords.
+        ("/command", _) => MASK.to_owned(),
+        ("/health", Value::Object(fields)) => {
+            let masked = |(name, value): (&String, &Value)| {
+                let value = if name == "command" { MASK.into() } else { value.clone() };
+                (name.clone(), value)
+            };
+            Value::Object(fields.iter().map(masked).collect()).to_string()
         }
         ("/memory_bytes" | "/log_max_bytes", Value::Number(bytes)) => bytes
             .as_u64()

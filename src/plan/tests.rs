@@ -89,7 +89,43 @@ fn a_new_host_gets_guard_and_bridge_before_containers_and_the_linked_one_first()
 fn a_changed_limit_touches_one_container_and_names_the_property() {
     let host = brought_to(&format!("{MYSQL}{BLOG}"));
     let more = MYSQL.replace("status|", "MaxMemory|64|status|");
-    insta::assert_snapshot!(planned(&format!("{more}{BLOG}"), &host), @"replace container mysql: MaxMemory (none) -> 64m");
+    insta::assert_snapshot!(planned(&format!("{more}{BLOG}"), &host), @r"
+    replace container mysql: MaxMemory (none) -> 64m
+      cost: mysql is down for at most 10 s and its start; blog links to it
+    ");
+}
+
+#[test]
+fn the_grace_that_counts_is_that_of_the_container_which_runs() {
+    let patient = MYSQL.replace("status|", "StopGrace|120|status|");
+    let host = brought_to(&format!("{patient}{BLOG}"));
+    insta::assert_snapshot!(planned(&format!("{MYSQL}{BLOG}"), &host), @r"
+    replace container mysql: StopGrace 120 -> (none)
+      cost: mysql is down for at most 120 s and its start; blog links to it
+    ");
+}
+
+#[test]
+fn what_stays_down_or_goes_is_told_so() {
+    let host = brought_to(&format!("{MYSQL}{BLOG}"));
+    let disabled = BLOG.replace("status|enabled", "status|disabled");
+    let plan = planned(&format!("{MYSQL}{disabled}"), &host).to_string();
+    assert!(plan.contains("  cost: blog is down from then on\n"), "{plan}");
+    let plan = planned(MYSQL, &host).to_string();
+    assert!(plan.contains("  cost: blog is gone\n"), "{plan}");
+    let created = planned(&format!("{MYSQL}{BLOG}"), &FakeHost::default()).to_string();
+    assert!(!created.contains("cost"), "{created}");
+}
+
+#[test]
+fn a_changed_secret_is_named_and_not_shown() {
+    let old = MYSQL.replace("status|", "Command|run geheim1|Env_ROOT_PW|geheim2|status|");
+    let host = brought_to(&old);
+    let new = MYSQL.replace("status|", "Command|run geheim3|Env_ROOT_PW|geheim4|Env_TZ|x|status|");
+    insta::assert_snapshot!(planned(&new, &host), @r"
+    replace container mysql: Env_ROOT_PW *** -> ***, Env_TZ (none) -> ***, Command *** -> ***
+      cost: mysql is down for at most 10 s and its start
+    ");
 }
 
 #[test]

@@ -7,12 +7,13 @@ use std::error::Error;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::apply::Outcome;
 use crate::db::DbName;
 use crate::db::value::ContainerName;
 use crate::desired::{Assignment, Rejection, Resolution};
-use crate::plan::{Difference, Plan, PlannedStep, Reason, Step};
+use crate::plan::{Cost, Difference, Plan, PlannedStep, Reason, Step};
 use crate::state::exposure::Matches;
 use crate::state::{Container, Health, Observed, ObservedContainer, ObservedGuard};
 use crate::template;
@@ -59,12 +60,18 @@ pub struct PlanLine {
     pub record: Option<String>,
     /// What is done.
     pub text: String,
+    /// What the step is done with; never a value that may be a secret.
+    pub parameters: Value,
     /// Why.
     pub reason: String,
+    /// Why, in one word for programs.
+    pub cause: &'static str,
     /// The properties that differ.
     pub differences: Vec<Difference>,
     /// Numbers of the steps that come before.
     pub needs: BTreeSet<usize>,
+    /// Who is down meanwhile, and what is lost.
+    pub cost: Cost,
 }
 
 /// A step that failed.
@@ -235,13 +242,16 @@ fn line(id: usize, step: &PlannedStep) -> PlanLine {
         step: step.step.kind(),
         record: step.record.as_ref().map(ToString::to_string),
         text: step.step.to_string(),
+        parameters: step.step.parameters(),
         reason: step.reason.to_string(),
+        cause: step.reason.kind(),
         differences: if let Reason::Differs(differences) = &step.reason {
             differences.clone()
         } else {
             Vec::new()
         },
         needs: step.needs.clone(),
+        cost: step.cost.clone(),
     }
 }
 
