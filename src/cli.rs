@@ -124,9 +124,10 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
     match cli.command {
         Command::Plan(output) => look(root, output, show::plan),
         Command::Status(output) => look(root, output, show::status),
-        Command::Apply(output) => {
-            let exit = apply(root, output, &Wish::default());
-            if owed::pay(root, output) { exit } else { Exit::Failed }
+        Command::Apply(wanted) => {
+            let given_up = wanted.give_up.given_up.into_iter().collect();
+            let exit = apply(root, wanted.output, &Wish { given_up, ..Wish::default() });
+            if owed::pay(root, wanted.output) { exit } else { Exit::Failed }
         }
         Command::Exposure(wanted) => exposure::exposure(root, &wanted),
         Command::Explain(wanted) => explain::explain(root, &wanted),
@@ -150,7 +151,10 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
         Command::Export(wanted) => export::export(root, &wanted),
         Command::Import(wanted) => export::import(root, &wanted),
         Command::Diff(wanted) => export::diff(root, &wanted),
-        Command::Teardown => teardown(root),
+        Command::Teardown(wanted) => {
+            let given_up = wanted.given_up.into_iter().collect();
+            teardown(root, &Wish { given_up, ..Wish::default() })
+        }
         Command::Daemon => serve::serve(root),
         Command::Db(rest) => return run_db(db::Tool::Db, &rest.arguments, root),
         Command::Config(rest) => return run_db(db::Tool::Config, &rest.arguments, root),
@@ -272,7 +276,7 @@ fn finish(
     }
 }
 
-fn teardown(root: &Path) -> Exit {
+fn teardown(root: &Path, wish: &Wish) -> Exit {
     let Some((cx, settings)) = Desk::open(root).and_then(Desk::context) else {
         return Exit::Failed;
     };
@@ -282,7 +286,7 @@ fn teardown(root: &Path) -> Exit {
     let work = async {
         let _lock =
             lock::PassLock::take(&lock, settings.lock_timeout).await.map_err(Failed::Lock)?;
-        reconcile::teardown(&cx, &stop).await.map_err(Failed::Pass)
+        reconcile::teardown(&cx, wish, &stop).await.map_err(Failed::Pass)
     };
     let Some(result) = block_on(work) else { return Exit::Failed };
     finish(result, Output { json: false }, Report::has_faults)

@@ -44,6 +44,7 @@ use serde_json::Value;
 use crate::db::value::ContainerName;
 use crate::plan::Step;
 use crate::settings::Root;
+use crate::state::layer::{Layer, LayerQuery};
 use crate::state::{Bridge, Observed, ObservedNetwork, Query};
 
 /// Why the machine could not be looked at or changed.
@@ -151,6 +152,12 @@ pub trait Host {
     /// What is there now, ours and foreign.
     fn observe(&self, query: &Query) -> impl Future<Output = Result<Observed, Error>>;
 
+    /// What containers that may be removed hold.
+    fn layers(
+        &self,
+        wanted: &BTreeMap<ContainerName, LayerQuery>,
+    ) -> impl Future<Output = Result<BTreeMap<ContainerName, Layer>, Error>>;
+
     /// The canonical specs from which containers of ours were made, as far as remembered.
     fn recall(&self, names: &[ContainerName]) -> BTreeMap<ContainerName, Value>;
 
@@ -253,6 +260,13 @@ impl Host for System {
         observed.facts.forwarding_is_ours =
             self.memory.forwarding_is_ours() || !observed.forwarding;
         Ok(observed)
+    }
+
+    async fn layers(
+        &self,
+        wanted: &BTreeMap<ContainerName, LayerQuery>,
+    ) -> Result<BTreeMap<ContainerName, Layer>, Error> {
+        self.engine.layers(wanted).await
     }
 
     fn recall(&self, names: &[ContainerName]) -> BTreeMap<ContainerName, Value> {

@@ -13,12 +13,15 @@
 
 pub mod containers;
 pub mod cost;
+pub mod data;
 pub mod files;
+pub mod network;
 pub mod parameters;
 pub mod reason;
 #[cfg(test)]
 mod tests;
 pub mod unguarded;
+pub mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -29,6 +32,7 @@ use serde_json::Value;
 use crate::db::value::{ContainerName, ImageRef};
 use crate::state::container::{ContainerSpec, Readiness};
 use crate::state::file::{Adjust, RenderedFile};
+use crate::state::layer::Layer;
 use crate::state::{Bridge, Desired, ImageSource, Observed, ObservedGuard, ObservedNetwork};
 
 pub use cost::Cost;
@@ -189,6 +193,10 @@ pub struct Given<'a> {
     pub applied: &'a BTreeMap<ContainerName, Value>,
     /// Containers to be restarted although nothing differs.
     pub restart: &'a BTreeSet<ContainerName>,
+    /// What the containers that may be removed hold, as far as looked at.
+    pub layers: &'a BTreeMap<ContainerName, Layer>,
+    /// Containers whose undeclared data may be lost.
+    pub given_up: &'a BTreeSet<ContainerName>,
     /// Whether the guard was tried and cannot be loaded.
     pub is_unguarded: bool,
 }
@@ -328,7 +336,7 @@ fn plan_ground(plan: &mut Plan, given: &Given<'_>, guard: Option<&StepId>) -> Gr
     let any =
         given.desired.containers.values().any(|c| c.wanted.is_up() && c.spec.address().is_some());
     let Some(bridge) = given.desired.bridge.as_ref().filter(|_| any) else { return ground };
-    containers::plan_network(plan, given, bridge, &mut ground);
+    network::plan_network(plan, given, bridge, &mut ground);
     if given.observed.bridge_filter != Some(true) {
         let reason = Reason::Setting("packets between containers do not pass the guard".to_owned());
         let needs = ground.bridged.clone();

@@ -31,7 +31,8 @@ use crate::desired::{self, Assignment, Overrides, Resolution, Snapshot};
 use crate::host::{self, Host};
 use crate::plan::{self, Given, Plan, Step};
 use crate::settings::{Profile, Root};
-use crate::state::{FileKind, Observed, Query, RenderedFile};
+use crate::state::layer::LayerQuery;
+use crate::state::{FileKind, Observed, ObservedContainer, Query, RenderedFile};
 use crate::template::{self, Readers, Roots, View};
 
 pub use report::{Failure, Report};
@@ -64,6 +65,16 @@ pub enum Error {
         /// How many.
         containers: usize,
     },
+    /// A container that was to be removed holds data that nobody has declared.
+    #[error(
+        "container '{record}' holds data in no declared mount, which would be lost: {paths}; nothing was changed"
+    )]
+    DataAtRisk {
+        /// Its record.
+        record: ContainerName,
+        /// Where, the first of them.
+        paths: String,
+    },
 }
 
 impl Error {
@@ -77,6 +88,9 @@ impl Error {
             Self::NoDatabase { .. } => Some(
                 "bring the database back; or, to give the containers up: wharf teardown".to_owned(),
             ),
+            Self::DataAtRisk { record, .. } => Some(format!(
+                "bring it out with docker cp, or give it up: wharf teardown --accept-data-loss {record}"
+            )),
         }
     }
 }
@@ -118,6 +132,8 @@ pub struct Context<H> {
 pub struct Wish {
     /// Containers to restart although nothing differs.
     pub restart: BTreeSet<ContainerName>,
+    /// Containers whose data in no declared mount may be lost.
+    pub given_up: BTreeSet<ContainerName>,
 }
 
 /// Most rounds of one pass; each one is needed only by what the one before has changed.
@@ -157,7 +173,8 @@ pub async fn pass<H: Host>(
             let is_unguarded = round.plan.is_unguarded || !outcome.has_guard(&round.plan);
             report.outcome(&round.plan, outcome);
             // What was asked for once is done once.
-            round = look(cx, mode, &snapshot, &overrides, &Wish::default(), is_unguarded).await?;
+            let rest = Wish { restart: BTreeSet::new(), ..wish.clone() };
+            round = look(cx, mode, &snapshot, &overrides, &rest, is_unguarded).await?;
         }
     }
     report.last_look(&round.resolution, &round.observed, &round.plan, &round.names);
@@ -169,7 +186,11 @@ pub async fn pass<H: Host>(
 /// # Errors
 ///
 /// The records or the machine cannot be read; then nothing was changed.
-pub async fn teardown<H: Host>(cx: &Context<H>, stop: &AtomicBool) -> Result<Report, Error> {
+pub async fn teardown<H: Host>(
+    cx: &Context<H>,
+    wish: &Wish,
+    stop: &AtomicBool,
+) -> Result<Report, Error> {
     let snapshot = read(db::open(&cx.store, &cx.audit)?.as_ref())?;
     let (host, _) = desired::network::host_record(&snapshot, &cx.schema, &cx.root);
     let query = Query {
@@ -178,6 +199,12 @@ pub async fn teardown<H: Host>(cx: &Context<H>, stop: &AtomicBool) -> Result<Rep
         ..Query::default()
     };
     let observed = cx.host.observe(&query).await?;
+    let query = |found: &ObservedContainer| LayerQuery { id: found.id.clone(), mounts: Vec::new() };
+    let kept = observed.containers.iter().filter(|(name, _)| !wish.given_up.contains(*name));
+    let wanted = kept.map(|(name, found)| (name.clone(), query(found))).collect();
+    if let Some((record, paths)) = plan::data::first_lost(&cx.host.layers(&wanted).await?) {
+        return Err(Error::DataAtRisk { record, paths });
+    }
     let plan = plan::teardown(&observed, host.bridge.as_ref());
     let mut report = Report::default();
     report.first_plan(&plan);
@@ -272,17 +299,31 @@ async fn look<H: Host>(
         .map(|(name, _)| name.clone())
         .collect();
     let applied = cx.host.recall(&differing);
-    let plan = plan::plan(&Given {
+    let given = Given {
         desired: &resolution.desired,
         files: &files,
         observed: &observed,
         applied: &applied,
         restart: &wish.restart,
+        layers: &BTreeMap::new(),
+        given_up: &wish.given_up,
         is_unguarded,
-    });
+    };
+    let plan = plan_with_layers(cx, &given).await?;
     let names = desired::images_by_name(snapshot);
     let has_guard = files.iter().any(|file| file.kind == FileKind::Guard);
     Ok(Round { observed, resolution, failed_templates, plan, has_guard, names })
+}
+
+/// The plan; containers that it would remove are looked into, and then it is made with what they hold.
+async fn plan_with_layers<H: Host>(cx: &Context<H>, given: &Given<'_>) -> Result<Plan, Error> {
+    let plan = plan::plan(given);
+    let wanted = plan::data::to_look_at(&plan, given);
+    if wanted.is_empty() {
+        return Ok(plan);
+    }
+    let layers = cx.host.layers(&wanted).await?;
+    Ok(plan::plan(&Given { layers: &layers, ..*given }))
 }
 
 /// A database that is gone is no wish to remove every container, and neither is a new one in its

@@ -12,6 +12,7 @@
 pub mod container;
 pub mod exposure;
 pub mod file;
+pub mod layer;
 pub mod network;
 pub mod socket;
 

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::db::value::{self, ContainerName};
+
 use super::{complete, events, explain, export, exposure, signal, store, template};
 
 /// Keeps containers running and correctly exposed as their records say
@@ -28,7 +30,7 @@ pub(super) enum Command {
     /// Show what a pass would change, and why
     Plan(Output),
     /// Bring the host to what the records say
-    Apply(Output),
+    Apply(Apply),
     /// Show each record and its container
     Status(Output),
     /// Show what of this host can be reached, by whom and why; status 3 when nobody asked for it
@@ -87,8 +89,8 @@ pub(super) enum Command {
     /// Say what a shell can offer (for its script)
     #[command(hide = true)]
     Complete(Rest),
-    /// Remove containers, bridge and guard from the host; data and records stay
-    Teardown,
+    /// Remove containers, bridge and guard from the host; declared data and records stay
+    Teardown(GiveUp),
     /// Stay, and make a pass at every trigger (also called `wharfd`)
     Daemon,
     /// Read or change a config database (e-smith's `db`)
@@ -118,6 +120,21 @@ pub(super) struct Output {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Apply {
+    #[command(flatten)]
+    pub(super) output: Output,
+    #[command(flatten)]
+    pub(super) give_up: GiveUp,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GiveUp {
+    /// Give up what the container of record NAME holds in no declared mount (may be repeated)
+    #[arg(long = "accept-data-loss", value_name = "NAME", value_parser = value::container_name)]
+    pub(super) given_up: Vec<ContainerName>,
 }
 
 #[derive(Debug, Args)]

@@ -36,7 +36,8 @@ pub(super) fn stop(root: &Path, name: &str) -> Exit {
 
 /// Restarts `name`; one that was stopped by hand runs again.
 pub(super) fn restart(root: &Path, name: &str) -> Exit {
-    let wish = Wish { restart: value::container_name(name).into_iter().collect() };
+    let restart = value::container_name(name).into_iter().collect();
+    let wish = Wish { restart, ..Wish::default() };
     change(root, name, &wish, |overrides, records, name| {
         for needed in with_links(records, name) {
             let stopped = [Override::Stop, Override::StopByEvent];

@@ -9,6 +9,7 @@
 pub mod body;
 pub mod endpoint;
 pub mod image;
+mod layer;
 pub mod list;
 
 use std::sync::OnceLock;

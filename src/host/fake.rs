@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::db::value::{ContainerName, Port};
 use crate::host::{Error, Host, engine};
 use crate::plan::{NewContainer, Step};
+use crate::state::layer::{Layer, LayerQuery};
 use crate::state::{
     Guard, Observed, ObservedContainer, ObservedFile, ObservedGuard, ObservedNetwork, Query,
     Running,
@@ -28,6 +29,8 @@ pub(crate) struct FakeHost {
     refuses_guard: Cell<bool>,
     performed: RefCell<Vec<String>>,
     store: RefCell<Option<String>>,
+    /// What containers have written outside of their mounts.
+    layers: RefCell<BTreeMap<ContainerName, Layer>>,
 }
 
 impl FakeHost {
@@ -46,6 +49,18 @@ impl FakeHost {
 
     pub(crate) fn break_container(&self, name: &ContainerName) {
         self.broken.borrow_mut().insert(name.clone());
+    }
+
+    /// The process of `name` has ended.
+    pub(crate) fn end(&self, name: &ContainerName) {
+        self.set_up(name, false);
+    }
+
+    /// `name` has written `paths`, which no mount covers.
+    pub(crate) fn write_undeclared(&self, name: &ContainerName, paths: &[&str]) {
+        let changed = paths.iter().map(Into::into).collect();
+        let layer = Layer { changed, ..Layer::default() };
+        self.layers.borrow_mut().insert(name.clone(), layer);
     }
 
     pub(crate) fn refuse_guard(&self, refuses: bool) {
@@ -120,6 +135,7 @@ impl FakeHost {
         let name = state.containers.iter().find(|(_, c)| c.id == id).map(|(n, _)| n.clone());
         if let Some(name) = name {
             state.containers.remove(&name);
+            self.layers.borrow_mut().remove(&name);
             state.facts.existing.remove(&name);
             state.facts.published.retain(|_, holder| *holder != name);
         }
@@ -140,6 +156,15 @@ fn published(spec: &Value) -> impl Iterator<Item = Port> {
 impl Host for FakeHost {
     async fn observe(&self, _: &Query) -> Result<Observed, Error> {
         Ok(self.state())
+    }
+
+    async fn layers(
+        &self,
+        wanted: &BTreeMap<ContainerName, LayerQuery>,
+    ) -> Result<BTreeMap<ContainerName, Layer>, Error> {
+        let layers = self.layers.borrow();
+        let of = |name: &ContainerName| Some((name.clone(), layers.get(name)?.clone()));
+        Ok(wanted.keys().filter_map(of).collect())
     }
 
     fn recall(&self, names: &[ContainerName]) -> BTreeMap<ContainerName, Value> {

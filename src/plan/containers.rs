@@ -5,60 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::db::value::{ContainerName, Port};
-use crate::plan::reason::differences;
+use crate::plan::data::{Successor, kept, not_given_up};
+use crate::plan::verdict::{Verdict, start_as_it_is, verdict};
 use crate::plan::{Given, Ground, NewContainer, Plan, Reason, Step, StepId};
-use crate::state::container::{SpecHash, Wanted};
-use crate::state::{Bridge, Container, ObservedContainer, ObservedNetwork, Role, Running};
-
-/// The engine's network of the bridge.
-pub(crate) fn plan_network(
-    plan: &mut Plan,
-    given: &Given<'_>,
-    bridge: &Bridge,
-    ground: &mut Ground,
-) {
-    let create = Step::CreateNetwork(bridge.clone());
-    match &given.observed.network {
-        ObservedNetwork::Right => {}
-        ObservedNetwork::Absent => {
-            ground.bridged.insert(plan.add(create, Reason::Absent, None, BTreeSet::new()));
-        }
-        ObservedNetwork::Differs { how, ours: false, .. } => {
-            ground.no_bridge = Some(format!(
-                "the engine has a network '{}' that is not ours ({how}); choose another name: config setprop docker Bridge wharf1",
-                bridge.name
-            ));
-        }
-        ObservedNetwork::Differs { how, ours: true, .. } if held_on_it(given).is_some() => {
-            let held = held_on_it(given).map(ToString::to_string).unwrap_or_default();
-            ground.no_bridge = Some(format!(
-                "the bridge must be made anew ({how}), and container '{held}' on it is held; see record '{held}'"
-            ));
-        }
-        ObservedNetwork::Differs { id, how, ours: true } => {
-            ground.bridge_anew = true;
-            let removed = given
-                .observed
-                .containers
-                .iter()
-                .filter(|(name, _)| !given.desired.held.contains_key(*name))
-                .map(|(name, found)| {
-                    let step = Step::RemoveContainer { id: found.id.clone(), name: name.clone() };
-                    plan.add(step, Reason::BridgeAnew, Some(name), BTreeSet::new())
-                })
-                .collect();
-            let reason = Reason::Setting(how.clone());
-            let gone = plan.add(Step::RemoveNetwork(id.clone()), reason, None, removed);
-            let made = plan.add(create, Reason::BridgeAnew, None, BTreeSet::from([gone]));
-            ground.bridged.insert(made);
-        }
-    }
-}
-
-/// A container that stays as it is: while it is there, so does the bridge.
-fn held_on_it<'a>(given: &Given<'a>) -> Option<&'a ContainerName> {
-    given.observed.containers.keys().find(|name| given.desired.held.contains_key(*name))
-}
+use crate::state::container::Wanted;
+use crate::state::{Container, ObservedContainer, Role};
 
 /// What the planning of containers carries along.
 struct Work<'a> {
@@ -166,9 +117,8 @@ impl Work<'_> {
             }
             let Some(container) = self.given.desired.containers.get(name) else {
                 if !self.ground.bridge_anew {
-                    let step = Step::RemoveContainer { id, name: name.clone() };
-                    let step = plan.add(step, Reason::RecordDeleted, Some(name), BTreeSet::new());
-                    self.freed.insert(name.clone(), step);
+                    let step = without_record(plan, self.given, name, found);
+                    self.freed.extend(step.map(|step| (name.clone(), step)));
                 }
                 continue;
             };
@@ -186,13 +136,19 @@ impl Work<'_> {
             return;
         }
         let found = self.given.observed.containers.get(name).filter(|_| !self.ground.bridge_anew);
-        let Some(verdict) = self.verdict(name, container, found) else { return };
+        let mut verdict = verdict(self.given, name, container, found);
+        if let Some(Verdict::Keep { why, old }) = verdict {
+            plan.held.insert(name.clone(), why);
+            verdict = start_as_it_is(&old);
+        }
+        let Some(verdict) = verdict else { return };
         let bridged = container.spec.address().is_some();
         let in_the_way = match &verdict {
             Verdict::Hold(why) => Some(why.clone()),
             Verdict::Create
             | Verdict::Replace { .. }
             | Verdict::Start { .. }
+            | Verdict::Keep { .. }
             | Verdict::Restart => self
                 .ground
                 .no_bridge
@@ -214,7 +170,7 @@ impl Work<'_> {
         needs.extend(self.in_the_way(container));
         let first = plan.steps.len();
         let started = match verdict {
-            Verdict::Hold(_) => return,
+            Verdict::Hold(_) | Verdict::Keep { .. } => return,
             Verdict::Create => self.create(plan, name, container, None, needs),
             Verdict::Replace { old, reason } => {
                 self.replace(plan, name, container, old, reason, needs)
@@ -230,48 +186,6 @@ impl Work<'_> {
             step.priority = container.priority;
         }
         self.started.insert(name.clone(), started);
-    }
-
-    /// What is wrong with a container that should run; `None` when nothing is.
-    fn verdict(
-        &self,
-        name: &ContainerName,
-        container: &Container,
-        found: Option<&ObservedContainer>,
-    ) -> Option<Verdict> {
-        let Some(found) = found else { return Some(Verdict::Create) };
-        let wanted = container.spec.hash();
-        if !found.hash.starts_with(SpecHash::VERSION) {
-            return Some(Verdict::Hold(format!(
-                "its container was made by another version of wharf ({})",
-                found.hash
-            )));
-        }
-        let old = found.clone();
-        if found.hash != wanted.as_str() {
-            let differences = self
-                .given
-                .applied
-                .get(name)
-                .map(|applied| differences(applied, &container.spec.canonical()))
-                .unwrap_or_default();
-            return Some(Verdict::Replace { old, reason: Reason::Differs(differences) });
-        }
-        let current = self.given.observed.images.get(&container.spec.image);
-        if !found.image_current && current.is_some_and(|id| *id != found.image_id) {
-            return Some(Verdict::Replace { old, reason: Reason::ImageMoved });
-        }
-        match found.state {
-            Running::Running | Running::Paused | Running::Restarting => {
-                self.given.restart.contains(name).then_some(Verdict::Restart)
-            }
-            Running::Created | Running::Exited => {
-                Some(Verdict::Start { reason: Reason::NotRunning(found.status.clone()) })
-            }
-            Running::Dead => {
-                Some(Verdict::Replace { old, reason: Reason::NotRunning(found.status.clone()) })
-            }
-        }
     }
 
     fn create(
@@ -405,12 +319,25 @@ impl Work<'_> {
     }
 }
 
-enum Verdict {
-    Create,
-    Replace { old: ObservedContainer, reason: Reason },
-    Start { reason: Reason },
-    Restart,
-    Hold(String),
+/// Removes a container whose record is gone; one with undeclared data is stopped, since nothing opens
+/// its ports any more, and kept.
+pub(crate) fn without_record(
+    plan: &mut Plan,
+    given: &Given<'_>,
+    name: &ContainerName,
+    found: &ObservedContainer,
+) -> Option<StepId> {
+    let (id, paths) = (found.id.clone(), not_given_up(given, name, Successor::Nobody));
+    let step = if paths.is_empty() {
+        Step::RemoveContainer { id, name: name.clone() }
+    } else {
+        plan.held.insert(name.clone(), kept(name, &paths));
+        if !found.state.is_up() {
+            return None;
+        }
+        Step::StopContainer { id, name: name.clone() }
+    };
+    Some(plan.add(step, Reason::RecordDeleted, Some(name), BTreeSet::new()))
 }
 
 const fn stopped(wanted: Wanted) -> Reason {

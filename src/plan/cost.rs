@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::db::value::ContainerName;
+use crate::plan::data::{Successor, at_risk};
 use crate::plan::{Given, Plan, PlannedStep, Reason, Step};
 use crate::state::container::DEFAULT_STOP_GRACE;
 use crate::state::file::Verb;
@@ -116,8 +117,39 @@ impl fmt::Display for Downtime {
 /// Writes its cost to each step of `plan`.
 pub(crate) fn assess(plan: &mut Plan, given: &Given<'_>) {
     for step in &mut plan.steps {
-        let lost = step.cost.data_at_risk.clone();
-        step.cost = Cost { down: downtime(step, given), data_at_risk: lost };
+        step.cost = Cost { down: downtime(step, given), data_at_risk: lost(step, given) };
+    }
+}
+
+/// What goes with a container that is removed.
+fn lost(planned: &PlannedStep, given: &Given<'_>) -> BTreeSet<PathBuf> {
+    let spec = |name| given.desired.containers.get(name).map(|container| &container.spec);
+    match &planned.step {
+        Step::ReplaceContainer { new, .. } => {
+            at_risk(given, &new.spec.name, Successor::TakesOver(&new.spec))
+        }
+        Step::RemoveContainer { name, .. } => {
+            at_risk(given, name, spec(name).map_or(Successor::Nobody, Successor::BeginsAnew))
+        }
+        Step::WriteFile { .. }
+        | Step::LoadGuard { .. }
+        | Step::SetBridgeFilter
+        | Step::SetForwarding
+        | Step::RemoveNetwork(_)
+        | Step::CreateNetwork(_)
+        | Step::Adjust(_)
+        | Step::EnsureImage { .. }
+        | Step::RemoveLeftover { .. }
+        | Step::RestoreName { .. }
+        | Step::StopContainer { .. }
+        | Step::CreateContainer(_)
+        | Step::StartContainer(_)
+        | Step::RestartContainer(_)
+        | Step::RemoveGuard
+        | Step::RestoreForwarding
+        | Step::LeaveForwarding(_)
+        | Step::RemoveFile(_)
+        | Step::AwaitReady { .. } => BTreeSet::new(),
     }
 }
 

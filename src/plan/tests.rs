@@ -7,10 +7,11 @@ use std::sync::atomic::AtomicBool;
 use crate::apply::apply;
 use crate::db::Records;
 use crate::db::schema::Schema;
+use crate::db::value::ContainerName;
 use crate::desired::{self, Overrides, Resolution, Snapshot};
 use crate::host::Host;
 use crate::host::fake::FakeHost;
-use crate::plan::{Given, Plan, Step, plan};
+use crate::plan::{Given, Plan, Step, data, plan};
 use crate::settings::{Profile, Root};
 use crate::state::{Facts, Observed, ObservedNetwork, Query};
 use crate::template::{self, Readers, Roots, View};
@@ -28,6 +29,11 @@ fn resolve(records: &str, facts: &Facts) -> Resolution {
 }
 
 fn planned(records: &str, host: &FakeHost) -> Plan {
+    planned_giving_up(records, host, &[])
+}
+
+/// As a pass does: what would be removed is looked into.
+fn planned_giving_up(records: &str, host: &FakeHost, given_up: &[&str]) -> Plan {
     let observed = host.state();
     let resolution = resolve(records, &observed.facts);
     assert!(resolution.rejected.is_empty(), "{:#?}", resolution.rejected);
@@ -38,14 +44,24 @@ fn planned(records: &str, host: &FakeHost) -> Plan {
         .map(|target| template::render(target, &Roots::default(), &view).unwrap())
         .collect();
     let names: Vec<_> = resolution.desired.containers.keys().cloned().collect();
-    plan(&Given {
+    let given = Given {
         desired: &resolution.desired,
         files: &files,
         observed: &observed,
         applied: &host.recall(&names),
         restart: &BTreeSet::new(),
+        layers: &BTreeMap::new(),
+        given_up: &given_up.iter().map(|name| name_of(name)).collect(),
         is_unguarded: false,
-    })
+    };
+    let wanted = data::to_look_at(&plan(&given), &given);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let layers = runtime.block_on(host.layers(&wanted)).unwrap();
+    plan(&Given { layers: &layers, ..given })
+}
+
+fn name_of(name: &str) -> ContainerName {
+    crate::db::value::container_name(name).unwrap()
 }
 
 /// A host that has been brought to `records`, and the plan for it, which is empty.
@@ -63,7 +79,7 @@ fn bring(records: &str, host: &FakeHost) {
         let outcome = runtime.block_on(apply(&plan, host, 4, &AtomicBool::new(false)));
         assert!(outcome.failed.is_empty() && outcome.blocked.is_empty(), "{outcome:?}");
     }
-    assert_eq!(planned(records, host).to_string(), "");
+    assert!(planned(records, host).is_empty(), "{}", planned(records, host));
 }
 
 #[test]
@@ -115,6 +131,73 @@ fn what_stays_down_or_goes_is_told_so() {
     assert!(plan.contains("  cost: blog is gone\n"), "{plan}");
     let created = planned(&format!("{MYSQL}{BLOG}"), &FakeHost::default()).to_string();
     assert!(!created.contains("cost"), "{created}");
+}
+
+#[test]
+fn a_change_that_would_lose_undeclared_data_is_held_until_it_is_given_up_or_mounted() {
+    let host = brought_to(&format!("{MYSQL}{BLOG}"));
+    host.write_undeclared(&name_of("mysql"), &["/srv", "/srv/db", "/srv/db/table", "/tmp/x"]);
+    let more = format!("{}{BLOG}", MYSQL.replace("status|", "MaxMemory|64|status|"));
+    insta::assert_snapshot!(planned(&more, &host), @r"
+    hold mysql: it holds data in no declared mount, which would be lost: /srv/db/table; to keep it, copy it and declare the copy as a mount: docker cp mysql:/srv/db/. DIRECTORY, MountPath DIRECTORY:/srv/db; to give it up: wharf apply --accept-data-loss mysql
+    ");
+    insta::assert_snapshot!(planned_giving_up(&more, &host, &["mysql"]), @r"
+    replace container mysql: MaxMemory (none) -> 64m
+      cost: mysql is down for at most 10 s and its start; blog links to it; lost: /srv/db/table
+    ");
+    let other = planned_giving_up(&more, &host, &["blog"]).to_string();
+    assert!(other.starts_with("hold mysql"), "{other}");
+
+    host.write_undeclared(&name_of("mysql"), &["/run", "/run/pid", "/var/log/x"]);
+    let noise = planned(&more, &host).to_string();
+    assert!(noise.starts_with("replace container mysql"), "{noise}");
+}
+
+#[test]
+fn a_held_container_that_ended_is_started_as_it_was() {
+    let host = brought_to(&format!("{MYSQL}{BLOG}"));
+    host.write_undeclared(&name_of("mysql"), &["/srv/db"]);
+    host.end(&name_of("mysql"));
+    let more = format!("{}{BLOG}", MYSQL.replace("status|", "MaxMemory|64|status|"));
+    let plan = planned(&more, &host).to_string();
+    assert!(plan.starts_with("start container mysql"), "{plan}");
+    assert!(plan.contains("hold mysql: it holds data"), "{plan}");
+}
+
+#[test]
+fn a_deleted_record_leaves_undeclared_data_in_a_stopped_container() {
+    let host = brought_to(&format!("{MYSQL}{BLOG}"));
+    host.write_undeclared(&name_of("blog"), &["/srv/upload"]);
+    let plan = planned(MYSQL, &host).to_string();
+    let stop = "stop container blog: there is no such record any more\n  cost: blog is down from then on\n";
+    assert!(plan.contains(stop), "{plan}");
+    assert!(plan.contains("hold blog: its record is deleted; it is stopped and kept"), "{plan}");
+    let given_up = planned_giving_up(MYSQL, &host, &["blog"]).to_string();
+    assert!(given_up.contains("remove container blog: there is no such record"), "{given_up}");
+    assert!(given_up.contains("cost: blog is gone; lost: /srv/upload"), "{given_up}");
+
+    bring(MYSQL, &host);
+    let plan = planned(MYSQL, &host);
+    assert!(plan.is_empty() && plan.held.contains_key(&name_of("blog")), "{plan}");
+}
+
+#[test]
+fn the_bridge_is_not_made_anew_over_undeclared_data() {
+    let host = brought_to(&format!("{MYSQL}{BLOG}"));
+    let mut observed = host.state();
+    observed.network = ObservedNetwork::Differs {
+        id: "old".to_owned(),
+        how: "its subnet is 10.0.9.0/24".to_owned(),
+        ours: true,
+    };
+    let host = FakeHost::new(observed);
+    host.write_undeclared(&name_of("mysql"), &["/srv/db"]);
+    let records = format!("{MYSQL}{BLOG}");
+
+    let plan = planned(&records, &host);
+    assert!(plan.steps.iter().all(|step| step.step.kind() != "remove-network"), "{plan}");
+    let plan = planned_giving_up(&records, &host, &["mysql"]).to_string();
+    assert!(plan.contains("remove network old"), "{plan}");
 }
 
 #[test]

@@ -10,9 +10,11 @@
 use std::collections::BTreeSet;
 
 use crate::db::value::ContainerName;
+use crate::plan::containers::without_record;
+use crate::plan::data::{Successor, not_given_up};
 use crate::plan::{Given, NewContainer, Plan, Reason, Step};
 use crate::state::exposure::HostPort;
-use crate::state::{Bridge, Container, ObservedContainer};
+use crate::state::{Container, ObservedContainer};
 
 /// Why a container that does not run is not started.
 const NO_START: &str = "nothing is started while the guard cannot be loaded";
@@ -30,21 +32,14 @@ pub(crate) fn plan_unguarded(plan: &mut Plan, given: &Given<'_>) {
         let container = given.desired.containers.get(name);
         let is_wanted = held || container.is_some_and(|container| container.wanted.is_up());
         if !is_wanted {
-            take_away(plan, name, container, found);
+            take_away(plan, given, name, container, found);
             continue;
         }
         let open = open_ports(given, found, container);
         if open.is_empty() {
             hold(plan, name, container, found);
         } else {
-            close(
-                plan,
-                given.desired.bridge.as_ref(),
-                name,
-                container,
-                found,
-                Reason::NotGuarded(open),
-            );
+            close(plan, given, name, container, found, Reason::NotGuarded(open));
         }
     }
     for (name, container) in &given.desired.containers {
@@ -79,17 +74,17 @@ fn open_ports(
 
 fn take_away(
     plan: &mut Plan,
+    given: &Given<'_>,
     name: &ContainerName,
     container: Option<&Container>,
     found: &ObservedContainer,
 ) {
-    let id = found.id.clone();
-    let (step, reason) = match container {
-        None => (Step::RemoveContainer { id, name: name.clone() }, Reason::RecordDeleted),
-        Some(_) if !found.state.is_up() => return,
-        Some(_) => (Step::StopContainer { id, name: name.clone() }, Reason::Disabled),
-    };
-    plan.add(step, reason, Some(name), BTreeSet::new());
+    if container.is_none() {
+        without_record(plan, given, name, found);
+    } else if found.state.is_up() {
+        let step = Step::StopContainer { id: found.id.clone(), name: name.clone() };
+        plan.add(step, Reason::Disabled, Some(name), BTreeSet::new());
+    }
 }
 
 fn hold(
@@ -113,20 +108,24 @@ fn hold(
 
 fn close(
     plan: &mut Plan,
-    network: Option<&Bridge>,
+    given: &Given<'_>,
     name: &ContainerName,
     container: Option<&Container>,
     found: &ObservedContainer,
     reason: Reason,
 ) {
     let id = found.id.clone();
-    let step = match container.and_then(|container| Some((container, container.spec.closed()?))) {
+    // One whose data would be lost with it is stopped instead.
+    let closed = container
+        .and_then(|container| Some((container, container.spec.closed()?)))
+        .filter(|(_, spec)| not_given_up(given, name, Successor::TakesOver(spec)).is_empty());
+    let step = match closed {
         None => Step::StopContainer { id, name: name.clone() },
         Some((container, spec)) => Step::ReplaceContainer {
             old: id,
             old_is_up: true,
             new: Box::new(NewContainer {
-                network: network.map(|bridge| bridge.name.clone()),
+                network: given.desired.bridge.as_ref().map(|bridge| bridge.name.clone()),
                 spec,
                 generation: found.generation + 1,
                 directories: container.directories.clone(),

@@ -12,6 +12,7 @@ mod exposure;
 mod faults;
 mod guard;
 mod image;
+mod loss;
 mod matrix;
 mod neighbours;
 mod network;
