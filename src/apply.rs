@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::host::{Error, Host};
+use crate::host::{self, Error, Host};
 use crate::plan::{Plan, PlannedStep, Step, StepId};
 
 /// What became of a plan.
@@ -22,7 +22,7 @@ pub struct Outcome {
     pub done: BTreeSet<StepId>,
     /// Steps that were tried, and why they failed.
     pub failed: Vec<(StepId, Error)>,
-    /// Steps that were not tried, because one that they need was not done.
+    /// Steps that were not tried, because one that they need was not done, or the engine is away.
     pub blocked: BTreeSet<StepId>,
 }
 
@@ -44,7 +44,10 @@ pub async fn apply<H: Host>(plan: &Plan, host: &H, parallel: usize, stop: &Atomi
     let mut under_way = FuturesUnordered::new();
     loop {
         while under_way.len() < parallel.max(1) && !stop.load(Ordering::Relaxed) {
-            let Some((id, planned)) = next(plan, &waiting, &outcome.done) else { break };
+            // Each of many steps would else wait for its own time limit.
+            let without_engine = host.engine_away().is_some();
+            let may = |step: &Step| !without_engine || !host::asks_engine(step);
+            let Some((id, planned)) = next(plan, &waiting, &outcome.done, may) else { break };
             waiting.remove(&id);
             under_way.push(async move {
                 let begun = Instant::now();
@@ -67,15 +70,17 @@ pub async fn apply<H: Host>(plan: &Plan, host: &H, parallel: usize, stop: &Atomi
     outcome
 }
 
-/// The step to begin next: of those whose needs are done, the lowest priority, else plan order.
+/// The step to begin next: of those that may, and whose needs are done, the lowest priority, else plan
+/// order.
 fn next<'a>(
     plan: &'a Plan,
     waiting: &BTreeSet<StepId>,
     done: &BTreeSet<StepId>,
+    may: impl Fn(&Step) -> bool,
 ) -> Option<(StepId, &'a PlannedStep)> {
     waiting
         .iter()
         .filter_map(|id| Some((*id, plan.steps.get(*id)?)))
-        .filter(|(_, step)| step.needs.is_subset(done))
+        .filter(|(_, step)| step.needs.is_subset(done) && may(&step.step))
         .min_by_key(|(id, step)| (step.priority, *id))
 }

@@ -6,6 +6,7 @@
 //! make one pass or two. Containers outlive the daemon: it ends after the step in hand and leaves
 //! them running.
 
+mod retry;
 pub mod trigger;
 
 use std::future::pending;
@@ -17,11 +18,12 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::host::Host;
 use crate::host::lock::PassLock;
 use crate::host::unit::Wait;
+use crate::host::{self, Host};
 use crate::reconcile::{self, Context, Mode, Report, Wish, report, services};
 
+use retry::{End, Retry};
 pub use trigger::{Backoff, Trigger};
 
 /// What the daemon needs beside the context of a pass.
@@ -41,9 +43,6 @@ const MERGE: Duration = Duration::from_millis(100);
 /// Between the pass that the end of a container asks for and the next one.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 
-/// Until the next pass after one that left something undone, at first; it doubles up to the interval.
-const RETRY: Duration = Duration::from_secs(5);
-
 /// From news of firewalld to the next pass: the engine hears it too, and writes its rules again.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -58,7 +57,7 @@ pub async fn run<H: Host>(
     stop: &Arc<AtomicBool>,
 ) {
     let mut backoff = Backoff::default();
-    let mut retry = RETRY;
+    let mut retry = Retry::default();
     let mut last: Option<Report> = None;
     let mut due = Instant::now();
     let mut cause = Trigger::Start;
@@ -74,9 +73,8 @@ pub async fn run<H: Host>(
                 Trigger::Clock
             }
             () = sleep_until(due) => {
-                let undone = one_pass(cx, pace, &cause, stop, &mut last).await;
-                let wait = if undone { retry.min(pace.interval) } else { pace.interval };
-                retry = if undone { (retry * 2).min(pace.interval) } else { RETRY };
+                let end = one_pass(cx, pace, &cause, stop, &mut last).await;
+                let wait = retry.after(end, pace.interval);
                 // The engine tells of an end before its list shows it: look twice.
                 let wait = if matches!(cause, Trigger::Died(_)) { wait.min(SECOND_LOOK) } else { wait };
                 due = Instant::now() + wait;
@@ -128,23 +126,24 @@ async fn until(moment: Option<Timestamp>) {
     }
 }
 
-/// One pass under the lock; whether something was left undone.
+/// One pass under the lock, and how it ended.
 async fn one_pass<H: Host>(
     cx: &Context<H>,
     pace: &Pace,
     cause: &Trigger,
     stop: &AtomicBool,
     last: &mut Option<Report>,
-) -> bool {
+) -> End {
     let begun = Instant::now();
     let _lock = match PassLock::take(&pace.lock, pace.lock_timeout).await {
         Ok(lock) => lock,
         Err(error) => {
             tracing::warn!(%cause, error = full(&error), "no pass");
-            return true;
+            return End::Undone;
         }
     };
     let result = reconcile::pass(cx, Mode::Apply, &Wish::default(), stop).await;
+    let is_away = cx.host.engine_away().is_some();
     pay(cx, pace).await;
     match result {
         Ok(report) => {
@@ -161,11 +160,17 @@ async fn one_pass<H: Host>(
             }
             let undone = failed > 0 || !report.remaining.is_empty();
             *last = Some(report);
-            undone
+            match (is_away, undone) {
+                (true, _) => End::NoEngine,
+                (false, true) => End::Undone,
+                (false, false) => End::Quiet,
+            }
         }
         Err(error) => {
             tracing::error!(%cause, error = full(&error), "no pass");
-            true
+            let is_engines =
+                matches!(error, reconcile::Error::Machine { source: host::Error::Engine { .. } });
+            if is_engines { End::NoEngine } else { End::Undone }
         }
     }
 }
@@ -180,6 +185,9 @@ fn log(report: &Report, last: Option<&Report>) {
     let known = last.map_or(&[][..], |last| &last.notices);
     for notice in report.notices.iter().filter(|notice| !known.contains(notice)) {
         tracing::warn!("{notice}");
+    }
+    for step in &report.interrupted {
+        tracing::warn!("was interrupted: {step}; looked at again");
     }
     for failure in &report.failed {
         tracing::error!(step = failure.step, error = failure.because.join(": "), "step failed");

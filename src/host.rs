@@ -112,6 +112,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the engine gave no answer, so that only another look can tell what it has done.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Engine { source, .. } if source.is_unanswered())
+    }
+
     /// A command or act that would mend it, when one is known.
     pub fn remedy(&self) -> Option<String> {
         match self {
@@ -173,6 +178,29 @@ pub trait Host {
 
     /// Does one step. Done already is done: no error.
     fn perform(&self, step: &Step) -> impl Future<Output = Result<(), Error>>;
+
+    /// Why the engine is not asked any more, when it was found to answer nobody since it was looked
+    /// at last.
+    fn engine_away(&self) -> Option<engine::Away>;
+
+    /// Whether the engine answers now.
+    fn engine_answers(&self) -> impl Future<Output = bool>;
+}
+
+/// Whether `step` asks something of the engine.
+pub const fn asks_engine(step: &Step) -> bool {
+    !matches!(
+        step,
+        Step::WriteFile { .. }
+            | Step::LoadGuard { .. }
+            | Step::RemoveGuard
+            | Step::SetBridgeFilter
+            | Step::SetForwarding
+            | Step::RestoreForwarding
+            | Step::LeaveForwarding(_)
+            | Step::Adjust(_)
+            | Step::RemoveFile(_)
+    )
 }
 
 /// The real machine.
@@ -326,5 +354,13 @@ impl Host for System {
                 ready::wait(&self.engine, name, readiness, self.ready_timeout).await
             }
         }
+    }
+
+    fn engine_away(&self) -> Option<engine::Away> {
+        self.engine.away()
+    }
+
+    async fn engine_answers(&self) -> bool {
+        self.engine.answers().await
     }
 }

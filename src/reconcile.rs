@@ -11,6 +11,7 @@
 pub mod expand;
 pub mod explain;
 pub mod exposure;
+mod patience;
 pub mod report;
 pub mod services;
 pub mod survey;
@@ -20,6 +21,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use bstr::BStr;
 
@@ -125,6 +127,8 @@ pub struct Context<H> {
     pub overrides: PathBuf,
     /// Steps at a time.
     pub parallel: usize,
+    /// How long a pass waits for an engine that went away under it.
+    pub engine_wait: Duration,
 }
 
 /// What a pass was asked for beyond the records.
@@ -171,10 +175,26 @@ pub async fn pass<H: Host>(
             tried.extend(round.plan.steps.iter().map(|step| step.step.clone()));
             let outcome = apply::apply(&round.plan, &cx.host, cx.parallel, stop).await;
             let is_unguarded = round.plan.is_unguarded || !outcome.has_guard(&round.plan);
-            report.outcome(&round.plan, outcome);
+            let was_away = cx.host.engine_away().is_some();
+            let is_back = was_away && patience::is_back(cx, stop).await;
+            report.outcome(&round.plan, outcome, is_back);
+            if was_away && !is_back {
+                report.left_by(&round.plan);
+                return Ok(report);
+            }
+            if is_back {
+                tried.clear();
+            }
             // What was asked for once is done once.
             let rest = Wish { restart: BTreeSet::new(), ..wish.clone() };
-            round = look(cx, mode, &snapshot, &overrides, &rest, is_unguarded).await?;
+            let again = look(cx, mode, &snapshot, &overrides, &rest, is_unguarded);
+            round = match again.await {
+                Err(error) => {
+                    report.unseen(&round.plan, &error);
+                    return Ok(report);
+                }
+                Ok(next) => next,
+            };
         }
     }
     report.last_look(&round.resolution, &round.observed, &round.plan, &round.names);
@@ -209,7 +229,7 @@ pub async fn teardown<H: Host>(
     let mut report = Report::default();
     report.first_plan(&plan);
     let outcome = apply::apply(&plan, &cx.host, cx.parallel, stop).await;
-    report.outcome(&plan, outcome);
+    report.outcome(&plan, outcome, false);
     Ok(report)
 }
 

@@ -140,6 +140,10 @@ pub struct Settings {
     pub interval: Duration,
     /// For one answer of the engine.
     pub engine_timeout: Duration,
+    /// For an engine that went away under a command to come back; 0: it is not waited for.
+    pub engine_wait: Duration,
+    /// For each sign of life while the engine gets an image.
+    pub pull_timeout: Duration,
     /// For a linked container to serve.
     pub ready_timeout: Duration,
     /// For the pass of another process to end.
@@ -182,7 +186,7 @@ impl Source<'_> {
         value.parse().ok().filter(|n| (least..=most).contains(n)).ok_or(Error::Value {
             name,
             value,
-            expected: "a whole number from 1 to 86400 (1 to 64 for WHARF_PARALLEL, 0 to 4096 for WHARF_HISTORY)",
+            expected: "a whole number from 1 to 86400 (1 to 64 for WHARF_PARALLEL, 0 to 4096 for WHARF_HISTORY, 0 to 86400 for WHARF_ENGINE_WAIT)",
         })
     }
 }
@@ -238,6 +242,8 @@ pub fn load(root: Root, environment: &dyn Fn(&str) -> Option<OsString>) -> Resul
             30,
             86_400,
         )?),
+        engine_wait: Duration::from_secs(source.number("WHARF_ENGINE_WAIT", 0, 60, 86_400)?),
+        pull_timeout: Duration::from_secs(source.number("WHARF_PULL_TIMEOUT", 1, 120, 86_400)?),
         ready_timeout: Duration::from_secs(source.number("WHARF_READY_TIMEOUT", 1, 60, 86_400)?),
         lock_timeout: Duration::from_secs(source.number("WHARF_LOCK_TIMEOUT", 1, 120, 86_400)?),
         check_timeout: Duration::from_secs(source.number("WHARF_CHECK_TIMEOUT", 1, 60, 86_400)?),

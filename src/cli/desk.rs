@@ -94,7 +94,8 @@ impl Desk {
             .clone()
             .or_else(|| host.and_then(|host| host.certificates));
         let endpoint = Endpoint::parse(&text, certificates.as_deref())?;
-        Engine::new(&endpoint, self.settings.engine_timeout)
+        let engine = Engine::new(&endpoint, self.settings.engine_timeout)?;
+        Ok(engine.with_silence(self.settings.pull_timeout))
     }
 
     /// The context of a pass; prints why there is none.
@@ -139,6 +140,7 @@ impl Desk {
             host,
             overrides,
             parallel: settings.parallel,
+            engine_wait: settings.engine_wait,
         };
         (context, settings)
     }

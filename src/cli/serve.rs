@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tracing::level_filters::LevelFilter;
@@ -21,7 +22,9 @@ pub(super) fn serve(root: &Path) -> Exit {
     log(LevelFilter::INFO);
     let watched = desk.engine();
     let lock = desk.lock_file();
-    let Some((cx, settings)) = desk.context() else { return Exit::Failed };
+    let Some((mut cx, settings)) = desk.context() else { return Exit::Failed };
+    // Its return is a trigger, and other triggers do not wait for it.
+    cx.engine_wait = Duration::ZERO;
     let pace = Pace { interval: settings.interval, lock, lock_timeout: settings.lock_timeout };
     let stop = Arc::new(AtomicBool::new(false));
     // At once, also while a pass is under way: it then ends after the step in hand.

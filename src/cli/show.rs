@@ -24,6 +24,7 @@ pub(super) fn plan(report: &Report) -> String {
         }
     }
     holds(&mut text, report);
+    interrupted(&mut text, report);
     for notice in &report.notices {
         line(&mut text, &format!("note: {notice}"));
     }
@@ -52,6 +53,12 @@ fn holds(text: &mut String, report: &Report) {
     }
 }
 
+fn interrupted(text: &mut String, report: &Report) {
+    for step in &report.interrupted {
+        line(text, &format!("note: was interrupted: {step}; looked at again"));
+    }
+}
+
 /// What a pass has done.
 pub(super) fn applied(report: &Report) -> String {
     let mut text = String::new();
@@ -67,6 +74,7 @@ pub(super) fn applied(report: &Report) -> String {
     for step in &report.blocked {
         line(&mut text, &format!("not tried: {step}"));
     }
+    interrupted(&mut text, report);
     holds(&mut text, report);
     let (done, failed) = (report.done.len(), report.failed.len());
     let all = match (done, failed) {
@@ -108,6 +116,7 @@ pub(super) fn status(report: &Report) -> String {
         ),
     );
     holds(&mut text, report);
+    interrupted(&mut text, report);
     for notice in &report.notices {
         line(&mut text, &format!("note: {notice}"));
     }

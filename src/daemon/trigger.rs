@@ -90,10 +90,15 @@ pub fn signals(triggers: mpsc::Sender<Trigger>) -> io::Result<()> {
     Ok(())
 }
 
+/// A watch that ended sooner than this has not gone well.
+const WELL_WATCHED: Duration = Duration::from_secs(60);
+
 /// Turns the ends of our containers into triggers, and watches again when the engine comes back.
 pub fn watch(engine: Engine, triggers: mpsc::Sender<Trigger>) {
     tokio::spawn(async move {
+        let mut pause = Duration::ZERO;
         loop {
+            let begun = Instant::now();
             {
                 let mut deaths = std::pin::pin!(engine.deaths());
                 while let Some(Ok(record)) = deaths.next().await {
@@ -102,15 +107,28 @@ pub fn watch(engine: Engine, triggers: mpsc::Sender<Trigger>) {
                     }
                 }
             }
+            let watched = begun.elapsed();
             // The stream ends when the engine does; what happened until it is watched again is not
             // known, so its return is a trigger too.
             sleep(AGAIN).await;
-            if triggers.is_closed() {
+            let mut was_there = true;
+            while !engine.answers().await {
+                was_there = false;
+                if triggers.is_closed() {
+                    return;
+                }
+                sleep(AGAIN).await;
+            }
+            if triggers.send(Trigger::Engine).await.is_err() {
                 return;
             }
-            if engine.answers().await && triggers.send(Trigger::Engine).await.is_err() {
-                return;
-            }
+            // An engine that answers and tells nothing would make a pass of each try.
+            pause = if was_there && watched < WELL_WATCHED {
+                CAP.min((pause * 2).max(Duration::from_secs(1)))
+            } else {
+                Duration::ZERO
+            };
+            sleep(pause).await;
         }
     });
 }

@@ -10,6 +10,7 @@ pub mod body;
 pub mod endpoint;
 pub mod image;
 mod layer;
+mod limit;
 pub mod list;
 
 use std::sync::OnceLock;
@@ -28,7 +29,7 @@ use bollard::query_parameters::{
 };
 use bollard::{ClientVersion, Docker};
 use futures_util::{Stream, StreamExt};
-use tokio::time::timeout;
+use tokio::sync::watch;
 
 use crate::db::value::{ContainerName, ImageRef};
 use crate::host::Error as HostError;
@@ -37,6 +38,7 @@ use crate::state::socket::Listed;
 use crate::state::{Bridge, Health, Observed, ObservedNetwork, Query, Role};
 
 pub use endpoint::{BadEndpoint, Endpoint};
+pub use limit::Away;
 
 /// Why the engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +109,17 @@ impl Error {
         }
     }
 
+    /// Whether nobody knows what became of the call, because there was no answer.
+    pub const fn is_unanswered(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Broken { .. } => true,
+            Self::Refused { .. }
+            | Self::NoImage { .. }
+            | Self::WentBack { .. }
+            | Self::Endpoint(_) => false,
+        }
+    }
+
     /// A command that would mend it.
     pub fn remedy(&self) -> Option<String> {
         match self {
@@ -114,7 +127,11 @@ impl Error {
                 "systemctl start docker, or say where it is: DOCKER_HOST=unix:///path/docker.sock"
                     .to_owned(),
             ),
-            Self::Silent { .. } | Self::Broken { .. } => Some("systemctl status docker".to_owned()),
+            Self::Silent { .. } => Some(
+                "systemctl status docker; a slow one gets more time by WHARF_ENGINE_TIMEOUT (images: WHARF_PULL_TIMEOUT) in /etc/sysconfig/wharf"
+                    .to_owned(),
+            ),
+            Self::Broken { .. } => Some("systemctl status docker".to_owned()),
             Self::NoImage { image, .. } => Some(format!(
                 "bring it: docker pull {image}; or say where it is: db docker_images set {image} service Source archive Path /path/FILE.tar"
             )),
@@ -141,6 +158,10 @@ pub struct Engine {
     is_podman: OnceLock<bool>,
     endpoint: String,
     limit: Duration,
+    /// For each sign of life of a pull or a load.
+    silence: Duration,
+    /// Whether it was found to answer nobody.
+    away: watch::Sender<Option<Away>>,
 }
 
 impl Engine {
@@ -163,15 +184,23 @@ impl Engine {
         limit: Duration,
         version: &ClientVersion,
     ) -> Result<Self, Error> {
-        // The client's own limit is for one answer to begin; stops and pulls take their own.
-        let client = endpoint.connect(limit.as_secs(), version)?;
+        // The client's own limit ends where an answer begins, so it is not the one that counts.
+        let client = endpoint.connect(limit::AFTER_OURS.as_secs(), version)?;
         Ok(Self {
             client,
             negotiated: OnceLock::new(),
             is_podman: OnceLock::new(),
             endpoint: endpoint.to_string(),
             limit,
+            silence: image::SILENCE,
+            away: watch::Sender::new(None),
         })
+    }
+
+    /// The same, which may be silent for `silence` while it gets an image.
+    #[must_use]
+    pub fn with_silence(self, silence: Duration) -> Self {
+        Self { silence, ..self }
     }
 
     fn client(&self) -> &Docker {
@@ -204,40 +233,6 @@ impl Engine {
     fn failed(&self, doing: impl Into<String>, source: Answer) -> HostError {
         let source = Box::new(self.error(source));
         HostError::Engine { doing: doing.into(), source }
-    }
-
-    /// One call with its limit, of which nothing can be done already.
-    async fn must<T>(
-        &self,
-        doing: impl Into<String>,
-        call: impl Future<Output = Result<T, Answer>>,
-    ) -> Result<T, HostError> {
-        let doing = doing.into();
-        let Ok(answer) = timeout(self.limit, call).await else {
-            let endpoint = self.endpoint.clone();
-            let source = Box::new(Error::Silent { endpoint, limit: self.limit });
-            return Err(HostError::Engine { doing, source });
-        };
-        answer.map_err(|error| self.failed(doing, error))
-    }
-
-    /// One call with its limit; what [`is_done`] calls done is `None`.
-    async fn call<T>(
-        &self,
-        doing: impl Into<String>,
-        limit: Duration,
-        call: impl Future<Output = Result<T, Answer>>,
-    ) -> Result<Option<T>, HostError> {
-        let doing = doing.into();
-        match timeout(limit, call).await {
-            Ok(Ok(answer)) => Ok(Some(answer)),
-            Ok(Err(error)) if is_done(&error) => Ok(None),
-            Ok(Err(error)) => Err(self.failed(doing, error)),
-            Err(_) => {
-                let source = Box::new(Error::Silent { endpoint: self.endpoint.clone(), limit });
-                Err(HostError::Engine { doing, source })
-            }
-        }
     }
 
     /// Everything that the engine knows and `query` asks for: one list, and one inspect more for each
@@ -282,6 +277,7 @@ impl Engine {
     }
 
     async fn list(&self) -> Result<Vec<ContainerSummary>, HostError> {
+        self.ask_again();
         let options = ListContainersOptionsBuilder::default().all(true).build();
         let list = self.client().list_containers(Some(options));
         Ok(self.call("list containers", self.limit, list).await?.unwrap_or_default())
@@ -413,7 +409,7 @@ impl Engine {
         // The engine waits for the container's own grace (a day at most) before it answers.
         let limit = self.limit + self.grace(id).await?;
         let mut patient = self.client().clone();
-        patient.set_timeout(limit);
+        patient.set_timeout(limit + limit::AFTER_OURS);
         let stop = patient.stop_container(id, None::<StopContainerOptions>);
         self.call("stop container", limit, stop).await.map(drop)
     }
@@ -421,7 +417,7 @@ impl Engine {
     pub(crate) async fn restart(&self, name: &str) -> Result<(), HostError> {
         let limit = self.limit + self.grace(name).await?;
         let mut patient = self.client().clone();
-        patient.set_timeout(limit);
+        patient.set_timeout(limit + limit::AFTER_OURS);
         let restart = patient.restart_container(name, None::<RestartContainerOptions>);
         self.call(format!("restart container {name}"), limit, restart).await.map(drop)
     }
@@ -436,8 +432,26 @@ impl Engine {
     pub(crate) async fn remove(&self, id: &str) -> Result<(), HostError> {
         // Without `v`: named volumes hold declared data and are never removed with a container.
         let options = RemoveContainerOptionsBuilder::default().force(true).v(false).build();
-        let remove = self.client().remove_container(id, Some(options));
+        let remove = async {
+            match self.client().remove_container(id, Some(options)).await {
+                // Somebody else is at it, or we were, when we gave the answer up.
+                Err(Answer::DockerResponseServerError { status_code: 409, message })
+                    if message.contains("already in progress") =>
+                {
+                    self.gone(id).await
+                }
+                other => other,
+            }
+        };
         self.call("remove container", self.limit, remove).await.map(drop)
+    }
+
+    /// Waits until there is no such container.
+    async fn gone(&self, id: &str) -> Result<(), Answer> {
+        loop {
+            self.client().inspect_container(id, None::<InspectContainerOptions>).await?;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     pub(crate) async fn rename(&self, id: &str, name: &str) -> Result<(), HostError> {
@@ -489,6 +503,7 @@ impl Engine {
 
     /// Whether somebody answers at all.
     pub async fn answers(&self) -> bool {
+        self.ask_again();
         self.negotiate().await.is_ok()
     }
 
@@ -500,7 +515,10 @@ impl Engine {
             ("label".to_owned(), vec![list::LABEL_RECORD.to_owned()]),
         ];
         let options = EventsOptionsBuilder::default().filters(&filters.into()).build();
-        self.client().events(Some(options)).map(|event| {
+        // For the answer to begin; between two events there may be years.
+        let mut client = self.client().clone();
+        client.set_timeout(self.limit.max(Duration::from_secs(1)));
+        client.events(Some(options)).map(|event| {
             event.map_err(|error| self.failed("watch events", error)).map(|event| {
                 event
                     .actor

@@ -12,8 +12,8 @@ use crate::host::{Error, Host, engine};
 use crate::plan::{NewContainer, Step};
 use crate::state::layer::{Layer, LayerQuery};
 use crate::state::{
-    Guard, Observed, ObservedContainer, ObservedFile, ObservedGuard, ObservedNetwork, Query,
-    Running,
+    Guard, Leftover, Observed, ObservedContainer, ObservedFile, ObservedGuard, ObservedNetwork,
+    Query, Role, Running,
 };
 
 /// A host in memory.
@@ -79,6 +79,17 @@ impl FakeHost {
     pub(crate) fn lose_guard(&self, guard: ObservedGuard, in_force: Guard) {
         let mut state = self.state.borrow_mut();
         (state.guard, state.in_force) = (guard, in_force);
+    }
+
+    /// An interrupted replacement of `record` has left a container.
+    pub(crate) fn leave_behind(&self, record: &ContainerName, role: Role) {
+        self.state.borrow_mut().leftovers.push(Leftover {
+            id: format!("{record}-left"),
+            name: format!("{record}{}", role.suffix()),
+            record: record.clone(),
+            role,
+            state: Running::Created,
+        });
     }
 
     pub(crate) fn state(&self) -> Observed {
@@ -234,5 +245,13 @@ impl Host for FakeHost {
             | Step::LeaveForwarding(_) => {}
         }
         Ok(())
+    }
+
+    fn engine_away(&self) -> Option<engine::Away> {
+        None
+    }
+
+    async fn engine_answers(&self) -> bool {
+        true
     }
 }

@@ -22,6 +22,8 @@ struct Work<'a> {
     /// The step after which it serves.
     ready: BTreeMap<ContainerName, StepId>,
     images: BTreeMap<String, StepId>,
+    /// The step after which nothing has the name that its replacement takes meanwhile.
+    cleared: BTreeMap<ContainerName, StepId>,
 }
 
 /// Plans all containers, those that others need before the others.
@@ -33,6 +35,7 @@ pub(crate) fn plan_containers(plan: &mut Plan, given: &Given<'_>, ground: &Groun
         started: BTreeMap::new(),
         ready: BTreeMap::new(),
         images: BTreeMap::new(),
+        cleared: BTreeMap::new(),
     };
     let restored = work.leftovers_before(plan);
     work.take_away(plan);
@@ -73,14 +76,15 @@ fn order<'a>(given: &Given<'a>) -> Vec<&'a ContainerName> {
 
 impl Work<'_> {
     /// Removes new containers that never came into service and gives old ones their name back.
-    fn leftovers_before(&self, plan: &mut Plan) -> BTreeSet<ContainerName> {
+    fn leftovers_before(&mut self, plan: &mut Plan) -> BTreeSet<ContainerName> {
         let mut restored = BTreeSet::new();
         for leftover in &self.given.observed.leftovers {
             let (id, record) = (leftover.id.clone(), &leftover.record);
             match leftover.role {
                 Role::Next => {
                     let step = Step::RemoveLeftover { id, name: leftover.name.clone() };
-                    plan.add(step, Reason::Interrupted, Some(record), BTreeSet::new());
+                    let step = plan.add(step, Reason::Interrupted, Some(record), BTreeSet::new());
+                    self.cleared.insert(record.clone(), step);
                 }
                 Role::Previous if !self.given.observed.containers.contains_key(record) => {
                     let step = Step::RestoreName { id, name: record.clone() };
@@ -168,6 +172,7 @@ impl Work<'_> {
             needs.extend(self.await_ready(plan, name, target));
         }
         needs.extend(self.in_the_way(container));
+        needs.extend(self.cleared.get(name));
         let first = plan.steps.len();
         let started = match verdict {
             Verdict::Hold(_) | Verdict::Keep { .. } => return,

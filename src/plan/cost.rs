@@ -149,6 +149,7 @@ fn lost(planned: &PlannedStep, given: &Given<'_>) -> BTreeSet<PathBuf> {
         | Step::RestoreForwarding
         | Step::LeaveForwarding(_)
         | Step::RemoveFile(_)
+        | Step::ReloadRules(_)
         | Step::AwaitReady { .. } => BTreeSet::new(),
     }
 }

@@ -82,6 +82,7 @@ pub fn to_look_at(plan: &Plan, given: &Given<'_>) -> BTreeMap<ContainerName, Lay
         | Step::RestoreForwarding
         | Step::LeaveForwarding(_)
         | Step::RemoveFile(_)
+        | Step::ReloadRules(_)
         | Step::AwaitReady { .. } => None,
     };
     plan.steps.iter().filter_map(|planned| of(&planned.step)).collect()

@@ -345,3 +345,16 @@ fn a_held_container_keeps_the_bridge_and_the_others_with_it() {
     assert!(plan.steps.iter().all(|step| step.step.kind() != "remove-container"), "{plan}");
     assert!(plan.steps.iter().all(|step| step.step.kind() != "remove-network"), "{plan}");
 }
+
+#[test]
+fn what_a_broken_replacement_has_left_is_gone_before_the_next_one_takes_its_name() {
+    let host = brought_to(MYSQL);
+    host.leave_behind(&"mysql".parse().unwrap(), crate::state::Role::Next);
+    let more = MYSQL.replace("status|", "MaxMemory|64|status|");
+    let plan = planned(&more, &host);
+    insta::assert_snapshot!(plan, @r"
+    remove leftover mysql.next: a replacement was interrupted
+    replace container mysql: MaxMemory (none) -> 64m
+    ");
+    assert!(plan.steps[1].needs.contains(&0), "{:?}", plan.steps[1].needs);
+}

@@ -25,6 +25,9 @@ pub struct Report {
     pub rejected: Vec<Rejection>,
     /// What the admin should know and what stops nothing.
     pub notices: Vec<String>,
+    /// Steps that nobody knows the end of, because the engine went away or a pass was cut; all was
+    /// looked at again since.
+    pub interrupted: Vec<String>,
     /// Addresses given to records before the pass (or, when only looking, that would be given).
     pub assigned: Vec<Assignment>,
     /// The steps as they were planned first.
@@ -165,7 +168,15 @@ impl Report {
         }));
     }
 
-    pub(super) fn outcome(&mut self, plan: &Plan, outcome: Outcome) {
+    /// What became of `plan`. When the engine is back, what it did not answer is no failure: all is
+    /// looked at again.
+    pub(super) fn outcome(&mut self, plan: &Plan, mut outcome: Outcome, engine_is_back: bool) {
+        if engine_is_back {
+            for (id, _) in outcome.failed.extract_if(.., |(_, error)| error.is_unanswered()) {
+                let step = plan.steps.get(id).map(|step| step.step.to_string());
+                self.interrupted.extend(step.map(|step| format!("{step} (the engine went away)")));
+            }
+        }
         let text = |id: &usize| plan.steps.get(*id).map(|step| step.step.to_string());
         self.done.extend(outcome.done.iter().filter_map(text));
         self.blocked = outcome.blocked.iter().filter_map(text).collect();
@@ -211,6 +222,24 @@ impl Report {
             })
             .collect();
         self.host = host(resolution, observed);
+    }
+
+    /// What of `plan` was not done, when nobody could look again.
+    pub(super) fn left_by(&mut self, plan: &Plan) {
+        self.remaining = lines(plan);
+        self.remaining.retain(|line| !self.done.contains(&line.text));
+    }
+
+    /// The same, and why nobody could.
+    pub(super) fn unseen(&mut self, plan: &Plan, error: &super::Error) {
+        self.left_by(plan);
+        self.failed.push(Failure {
+            step: "look again at what was done".to_owned(),
+            record: None,
+            // Its first words are about a pass that has changed nothing.
+            because: error.source().map_or_else(|| chain(error), chain),
+            remedy: error.remedy(),
+        });
     }
 
     /// Whether something was asked for and is not so.

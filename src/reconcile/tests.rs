@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::num::NonZeroU16;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -36,6 +37,7 @@ impl Bench {
             host: FakeHost::new(observed),
             overrides: directory.path().join("overrides.json"),
             parallel: 3,
+            engine_wait: Duration::ZERO,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { cx, directory, runtime }

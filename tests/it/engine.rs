@@ -13,6 +13,7 @@ mod faults;
 mod guard;
 mod image;
 mod loss;
+mod liar;
 mod matrix;
 mod neighbours;
 mod network;

@@ -21,6 +21,7 @@
 
 mod engine;
 mod http;
+mod liar;
 pub(crate) mod net;
 mod podman;
 pub(crate) mod probe;
@@ -38,6 +39,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 pub(crate) use engine::Engine;
+pub(crate) use liar::{Fault, Liar, Lie};
 pub(crate) use net::Mode;
 pub(crate) use process::{Daemon, Ran};
 pub(crate) use proxy::Proxy;
@@ -397,6 +399,13 @@ impl Lab {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("proxy{}.sock", COUNT.fetch_add(1, Ordering::Relaxed));
         Proxy::start(self.dir.join(name), self.socket(), hook)
+    }
+}
+
+impl Lab {
+    /// Stands before the engine's socket and lies when it is told to.
+    pub(crate) fn liar(&self) -> Liar {
+        Liar::start(self.dir.join("liar.sock"), self.socket())
     }
 }
 

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::body_try_stream;
@@ -12,7 +13,7 @@ use bollard::errors::Error as Answer;
 use bollard::query_parameters::{CreateImageOptionsBuilder, ImportImageOptionsBuilder};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::db::value::ImageRef;
 use crate::host::Error as HostError;
@@ -20,8 +21,8 @@ use crate::host::engine::{Engine, Error};
 use crate::state::ImageSource;
 
 /// For each sign of life of a pull or a load, which are limited by silence and not by their whole
-/// time.
-const SILENCE: Duration = Duration::from_secs(120);
+/// time, when nobody says otherwise.
+pub(super) const SILENCE: Duration = Duration::from_secs(120);
 
 /// Bytes that are read of a file at a time.
 const CHUNK: usize = 256 * 1024;
@@ -57,26 +58,25 @@ impl Engine {
         let options =
             CreateImageOptionsBuilder::default().from_image(image.with_tag().as_str()).build();
         let answers = self.client().create_image(Some(options), None, None);
-        self.follow(image, "from its registry".to_owned(), answers).await
+        let how = "from its registry".to_owned();
+        self.follow(image, &how, &Pulse::new(), answers).await?;
+        self.is_here(image, how, "the engine says that it has got it, and does not have it").await
     }
 
     async fn load(&self, image: &ImageRef, path: &Path) -> Result<(), HostError> {
         let how = format!("from the file {}", path.display());
-        let body = body_try_stream(chunks(Self::open(image, &how, path)?));
+        let pulse = Pulse::new();
+        let body = body_try_stream(chunks(Self::open(image, &how, path)?, pulse.clone()));
         let options = ImportImageOptionsBuilder::default().build();
         let answers = self.client().import_image(options, body, None);
-        self.follow(image, how.clone(), answers).await?;
-        let inspect = self.client().inspect_image(image.as_str());
-        if self.call("inspect image", self.limit, inspect).await?.is_none() {
-            let message = "the archive holds images of other names only".to_owned();
-            return Err(Self::no_image(image, how, message));
-        }
-        Ok(())
+        self.follow(image, &how, &pulse, answers).await?;
+        self.is_here(image, how, "the archive holds images of other names only").await
     }
 
     async fn import(&self, image: &ImageRef, path: &Path) -> Result<(), HostError> {
         let how = format!("from the file {}", path.display());
-        let body = body_try_stream(chunks(Self::open(image, &how, path)?));
+        let pulse = Pulse::new();
+        let body = body_try_stream(chunks(Self::open(image, &how, path)?, pulse.clone()));
         let named = image.with_tag();
         let options = CreateImageOptionsBuilder::default()
             .from_src("-")
@@ -84,29 +84,47 @@ impl Engine {
             .tag(named.tag().unwrap_or("latest"))
             .build();
         let answers = self.client().create_image(Some(options), Some(body), None);
-        self.follow(image, how, answers).await
+        self.follow(image, &how, &pulse, answers).await?;
+        self.is_here(image, how, "the engine says that it has made it, and does not have it").await
     }
 
     fn open(image: &ImageRef, how: &str, path: &Path) -> Result<File, HostError> {
         File::open(path).map_err(|error| Self::no_image(image, how.to_owned(), error.to_string()))
     }
 
-    /// Listens until the engine has ended, or says nothing any more.
-    async fn follow<T>(
+    /// Whether the engine has it now; `otherwise` says what is wrong then.
+    ///
+    /// A stream of answers that was cut at the right place looks like one that has ended.
+    async fn is_here(
         &self,
         image: &ImageRef,
         how: String,
+        otherwise: &str,
+    ) -> Result<(), HostError> {
+        let inspect = self.client().inspect_image(image.as_str());
+        match self.call("inspect image", self.limit, inspect).await? {
+            Some(_) => Ok(()),
+            None => Err(Self::no_image(image, how, otherwise.to_owned())),
+        }
+    }
+
+    /// Listens until the engine has ended, or neither says nor takes anything any more.
+    async fn follow<T>(
+        &self,
+        image: &ImageRef,
+        how: &str,
+        pulse: &Pulse,
         answers: impl Stream<Item = Result<T, Answer>>,
     ) -> Result<(), HostError> {
         let mut answers = std::pin::pin!(answers);
         loop {
-            match timeout(SILENCE, answers.next()).await {
+            match timeout_at(pulse.last() + self.silence, answers.next()).await {
                 Ok(None) => return Ok(()),
-                Ok(Some(Ok(_))) => {}
+                Ok(Some(Ok(_))) => pulse.beat(),
                 Ok(Some(Err(answer))) => {
                     return Err(match self.error(answer) {
                         Error::Refused { message } => {
-                            Self::no_image(image, how, message.trim().to_owned())
+                            Self::no_image(image, how.to_owned(), message.trim().to_owned())
                         }
                         source @ (Error::Unreachable { .. }
                         | Error::Silent { .. }
@@ -119,9 +137,12 @@ impl Engine {
                         },
                     });
                 }
+                // It has taken a piece of the file meanwhile.
+                Err(_) if pulse.last() + self.silence > Instant::now() => {}
                 Err(_) => {
+                    self.look_for_life().await;
                     let endpoint = self.endpoint.clone();
-                    let source = Box::new(Error::Silent { endpoint, limit: SILENCE });
+                    let source = Box::new(Error::Silent { endpoint, limit: self.silence });
                     return Err(HostError::Engine { doing: format!("get image {image}"), source });
                 }
             }
@@ -129,19 +150,40 @@ impl Engine {
     }
 }
 
-/// The bytes of `file`. Reading blocks the one thread of a pass for a chunk at a time, which is what a
-/// disk takes for it.
-fn chunks(file: File) -> impl Stream<Item = io::Result<Bytes>> {
-    stream::unfold(Some(file), |file| async {
-        let mut file = file?;
-        let mut chunk = vec![0; CHUNK];
-        match file.read(&mut chunk) {
-            Ok(0) => None,
-            Ok(length) => {
-                chunk.truncate(length);
-                Some((Ok(chunk.into()), Some(file)))
+/// When something has moved last, in either direction.
+#[derive(Clone, Debug)]
+struct Pulse(Arc<Mutex<Instant>>);
+
+impl Pulse {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    fn beat(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn last(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The bytes of `file`; each piece that is taken is a beat of `pulse`. Reading blocks the one thread of
+/// a pass for a chunk at a time, which is what a disk takes for it.
+fn chunks(file: File, pulse: Pulse) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::unfold(Some(file), move |file| {
+        pulse.beat();
+        async {
+            let mut file = file?;
+            let mut chunk = vec![0; CHUNK];
+            match file.read(&mut chunk) {
+                Ok(0) => None,
+                Ok(length) => {
+                    chunk.truncate(length);
+                    Some((Ok(chunk.into()), Some(file)))
+                }
+                Err(error) => Some((Err(error), None)),
             }
-            Err(error) => Some((Err(error), None)),
         }
     })
 }

@@ -89,7 +89,7 @@ fn copy(mut from: UnixStream, mut to: UnixStream, mut look: impl FnMut(&[u8])) {
 }
 
 /// `GET /containers/json` of `GET /v1.41/containers/json?all=true HTTP/1.1`.
-fn request_of(line: &str) -> Option<String> {
+pub(super) fn request_of(line: &str) -> Option<String> {
     let mut words = line.trim_end().split(' ');
     let (method, target, version) = (words.next()?, words.next()?, words.next()?);
     if !version.starts_with("HTTP/") || words.next().is_some() {

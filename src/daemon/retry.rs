@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! How long the daemon waits before the next pass, when nothing wakes it before. Pure.
+
+use std::time::Duration;
+
+/// How a pass ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// All is as desired, or held.
+    Quiet,
+    /// Something was left undone.
+    Undone,
+    /// The engine did not answer, or could not say what is there.
+    NoEngine,
+}
+
+/// After a pass that left something undone, at first; it doubles up to the interval.
+const UNDONE: Duration = Duration::from_secs(5);
+
+/// After a pass without an engine, at first; it doubles up to [`CAP`]. An engine that comes back is a
+/// trigger of its own, so this is for one that fails in a way that nobody reports the end of.
+const NO_ENGINE: Duration = Duration::from_secs(1);
+
+/// The longest wait for an engine, whatever the interval.
+const CAP: Duration = Duration::from_secs(60);
+
+/// What the passes before were like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retry {
+    undone: Duration,
+    no_engine: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { undone: UNDONE, no_engine: NO_ENGINE }
+    }
+}
+
+impl Retry {
+    /// Until the next pass, after one that ended like this; `interval` is that between quiet ones.
+    pub(super) fn after(&mut self, end: End, interval: Duration) -> Duration {
+        let before = *self;
+        *self = Self::default();
+        match end {
+            End::Quiet => interval,
+            End::Undone => {
+                self.undone = (before.undone * 2).min(interval);
+                before.undone.min(interval)
+            }
+            End::NoEngine => {
+                self.no_engine = (before.no_engine * 2).min(CAP);
+                before.no_engine
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits(ends: &[End], interval: u64) -> Vec<u64> {
+        let mut retry = Retry::default();
+        ends.iter().map(|end| retry.after(*end, Duration::from_secs(interval)).as_secs()).collect()
+    }
+
+    #[test]
+    fn without_an_engine_the_wait_doubles_to_a_minute_whatever_the_interval() {
+        let expected = [1, 2, 4, 8, 16, 32, 60, 60];
+        assert_eq!(waits(&[End::NoEngine; 8], 60), expected);
+        assert_eq!(waits(&[End::NoEngine; 8], 1), expected);
+        let returned = [End::NoEngine, End::NoEngine, End::Quiet, End::NoEngine];
+        assert_eq!(waits(&returned, 300), [1, 2, 300, 1]);
+    }
+
+    #[test]
+    fn what_is_left_undone_is_tried_again_ever_later_up_to_the_interval() {
+        assert_eq!(waits(&[End::Undone; 5], 30), [5, 10, 20, 30, 30]);
+        assert_eq!(waits(&[End::Undone; 2], 2), [2, 2]);
+    }
+}
