@@ -240,7 +240,7 @@ fn make_pass(root: &Path, wish: &Wish, stop: &AtomicBool) -> Option<Result<Repor
     block_on(async {
         let _lock =
             lock::PassLock::take(&lock, settings.lock_timeout).await.map_err(Failed::Lock)?;
-        reconcile::pass(&cx, Mode::Apply, wish, stop).await.map_err(Failed::Pass)
+        Box::pin(reconcile::pass(&cx, Mode::Apply, wish, stop)).await.map_err(Failed::Pass)
     })
 }
 

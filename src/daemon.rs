@@ -142,7 +142,9 @@ async fn one_pass<H: Host>(
             return End::Undone;
         }
     };
-    let result = reconcile::pass(cx, Mode::Apply, &Wish::default(), stop).await;
+    let wish = Wish::default();
+    // A pass has many states, and most of the time there is none.
+    let result = Box::pin(reconcile::pass(cx, Mode::Apply, &wish, stop)).await;
     let is_away = cx.host.engine_away().is_some();
     pay(cx, pace).await;
     match result {

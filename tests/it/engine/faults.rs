@@ -259,8 +259,7 @@ fn after_an_engine_that_died_in_the_middle_the_next_pass_goes_on() {
     let host = proxy.docker_host();
     // One at a time: a Docker Engine that is killed while it gives a container its address can hold that
     // address for ever ("Address already in use"), which is not what is tried here.
-    let one =
-        [("DOCKER_HOST", host.as_str()), ("WHARF_PARALLEL", "1"), ("WHARF_ENGINE_WAIT", "0")];
+    let one = [("DOCKER_HOST", host.as_str()), ("WHARF_PARALLEL", "1"), ("WHARF_ENGINE_WAIT", "0")];
     lab.wharf_with(&one, &["apply"]).ended_with(1).complains_of(&["engine"]);
     lab.start_engine();
     apply(&lab);
