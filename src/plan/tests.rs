@@ -355,6 +355,7 @@ fn what_a_broken_replacement_has_left_is_gone_before_the_next_one_takes_its_name
     insta::assert_snapshot!(plan, @r"
     remove leftover mysql.next: a replacement was interrupted
     replace container mysql: MaxMemory (none) -> 64m
+      cost: mysql is down for at most 10 s and its start
     ");
     assert!(plan.steps[1].needs.contains(&0), "{:?}", plan.steps[1].needs);
 }
