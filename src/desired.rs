@@ -204,7 +204,9 @@ pub fn assign(
         draft.lacks_address() || draft.address.is_some_and(|address| !usable(&address))
     };
     for draft in drafts.values().filter(lacks) {
-        let free = bridge.subnet.hosts().skip(1).find(|address| !taken.contains(address));
+        let others = bridge.for_others();
+        let mut ours = bridge.subnet.hosts().skip(1).filter(|address| !others.contains(address));
+        let free = ours.find(|address| !taken.contains(address));
         // A full subnet leaves the record without an address; `resolve` then says so.
         if let Some(address) = free {
             taken.push(address);

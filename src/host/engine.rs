@@ -12,20 +12,17 @@ pub mod image;
 mod layer;
 mod limit;
 pub mod list;
+mod network;
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use bollard::errors::Error as Answer;
-use bollard::models::{
-    ContainerStateStatusEnum, ContainerSummary, HealthStatusEnum, Ipam, IpamConfig,
-    NetworkCreateRequest, NetworkInspect,
-};
+use bollard::models::{ContainerStateStatusEnum, ContainerSummary, HealthStatusEnum};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions,
-    InspectNetworkOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-    RenameContainerOptionsBuilder, RestartContainerOptions, StartContainerOptions,
-    StopContainerOptions,
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
+    RestartContainerOptions, StartContainerOptions, StopContainerOptions,
 };
 use bollard::{ClientVersion, Docker};
 use futures_util::{Stream, StreamExt};
@@ -35,7 +32,7 @@ use crate::db::value::{ContainerName, ImageRef};
 use crate::host::Error as HostError;
 use crate::plan::NewContainer;
 use crate::state::socket::Listed;
-use crate::state::{Bridge, Health, Observed, ObservedNetwork, Query, Role};
+use crate::state::{Health, Observed, ObservedNetwork, Query, Role};
 
 pub use endpoint::{BadEndpoint, Endpoint};
 pub use limit::Away;
@@ -249,6 +246,7 @@ impl Engine {
             }
             other => other?,
         };
+        let is_used = query.bridge.as_ref().is_some_and(|bridge| list::is_used(&listed, bridge));
         let mut observed = list::observed(listed, query.bridge.as_ref());
         for image in &query.images {
             if !observed.images.contains_key(image) {
@@ -262,7 +260,7 @@ impl Engine {
         if let Some(bridge) = &query.bridge
             && observed.network != ObservedNetwork::Right
         {
-            observed.network = self.network(bridge).await?;
+            observed.network = self.network(bridge, is_used).await?;
         }
         Ok(observed)
     }
@@ -281,50 +279,6 @@ impl Engine {
         let options = ListContainersOptionsBuilder::default().all(true).build();
         let list = self.client().list_containers(Some(options));
         Ok(self.call("list containers", self.limit, list).await?.unwrap_or_default())
-    }
-
-    async fn network(&self, bridge: &Bridge) -> Result<ObservedNetwork, HostError> {
-        let call = self.client().inspect_network(&bridge.name, None::<InspectNetworkOptions>);
-        let found = self.call("inspect network", self.limit, call).await?;
-        Ok(found.map_or(ObservedNetwork::Absent, |found| compare(found, bridge)))
-    }
-
-    /// Makes the network and its bridge.
-    pub(crate) async fn create_network(&self, bridge: &Bridge) -> Result<(), HostError> {
-        if self.network(bridge).await? == ObservedNetwork::Right {
-            return Ok(());
-        }
-        let request = NetworkCreateRequest {
-            name: bridge.name.clone(),
-            driver: Some("bridge".to_owned()),
-            enable_ipv6: Some(false),
-            labels: Some([(list::LABEL_BRIDGE.to_owned(), "yes".to_owned())].into()),
-            ipam: Some(Ipam {
-                config: Some(vec![IpamConfig {
-                    subnet: Some(bridge.subnet.to_string()),
-                    gateway: Some(bridge.gateway().to_string()),
-                    ..IpamConfig::default()
-                }]),
-                ..Ipam::default()
-            }),
-            options: Some(
-                [("com.docker.network.bridge.name".to_owned(), bridge.name.clone())].into(),
-            ),
-            ..NetworkCreateRequest::default()
-        };
-        let doing = format!("create network {}", bridge.name);
-        self.must(doing, self.client().create_network(request)).await.map(drop)
-    }
-
-    /// Removes the network, if it is ours.
-    pub(crate) async fn remove_network(&self, id: &str) -> Result<(), HostError> {
-        let call = self.client().inspect_network(id, None::<InspectNetworkOptions>);
-        let found = self.call("inspect network", self.limit, call).await?;
-        let labels = found.and_then(|found| found.labels).unwrap_or_default();
-        if !labels.contains_key(list::LABEL_BRIDGE) {
-            return Ok(());
-        }
-        self.call("remove network", self.limit, self.client().remove_network(id)).await.map(drop)
     }
 
     /// Creates a container under its record's name; an unfinished one of the same spec is taken.
@@ -547,31 +501,4 @@ fn is_unnamed(name: &str) -> bool {
 /// Whether the answer means that it is so already: 304, or the thing is not there.
 fn is_done(error: &Answer) -> bool {
     matches!(error, Answer::DockerResponseServerError { status_code: 304 | 404, .. })
-}
-
-/// What differs between the engine's network and the bridge that is desired.
-fn compare(found: NetworkInspect, bridge: &Bridge) -> ObservedNetwork {
-    let subnets: Vec<String> = found
-        .ipam
-        .and_then(|ipam| ipam.config)
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|config| config.subnet)
-        .collect();
-    let interface = found
-        .options
-        .as_ref()
-        .and_then(|options| options.get("com.docker.network.bridge.name").cloned())
-        .unwrap_or_default();
-    let how = if found.driver.as_deref() != Some("bridge") {
-        format!("its driver is {}", found.driver.unwrap_or_default())
-    } else if subnets != [bridge.subnet.to_string()] {
-        format!("its subnet is {}, not {}", subnets.join(" "), bridge.subnet)
-    } else if interface != bridge.name {
-        format!("its interface is '{interface}'")
-    } else {
-        return ObservedNetwork::Right;
-    };
-    let ours = found.labels.is_some_and(|labels| labels.contains_key(list::LABEL_BRIDGE));
-    ObservedNetwork::Differs { id: found.id.unwrap_or_default(), how, ours }
 }

@@ -23,6 +23,14 @@ impl Bridge {
     pub fn gateway(&self) -> Ipv4Addr {
         self.subnet.hosts().next().unwrap_or_else(|| self.subnet.network())
     }
+
+    /// The last sixteenth of the subnet, two addresses at least: from it the engine serves containers that ask
+    /// for no address, which are never ours. Else one of them could have the address of a record whose
+    /// container does not run.
+    pub fn for_others(&self) -> Ipv4Net {
+        let prefix = (self.subnet.prefix_len() + 4).min(31);
+        Ipv4Net::new_assert(self.subnet.broadcast(), prefix).trunc()
+    }
 }
 
 /// Options of the engine itself, rendered into one place only: an option given both in

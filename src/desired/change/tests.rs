@@ -270,11 +270,11 @@ fn the_record_of_an_image_and_of_the_host_count() {
       hint: db docker_containers setprop wiki PortMapping custom PortMappingPorts FREEPORT:81
     ");
 
-    let mut after = snapshot("aa\nbb\ncc\ndd\nee\nff");
+    let mut after = snapshot("aa\nbb\ncc\ndd\nee");
     let before = after.clone();
     after.configuration = Records::parse(b"docker=service|Subnet|10.9.9.0/29\n");
     insta::assert_snapshot!(spoiled_by(&before, &after, None), @"
-    docker_containers record 'ff', property Address: no address of 10.9.9.0/29 is free
+    docker_containers record 'ee', property Address: no address of 10.9.9.0/29 is free
       hint: -
     ");
 }

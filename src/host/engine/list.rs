@@ -66,6 +66,15 @@ pub(super) fn observed(listed: Vec<ContainerSummary>, bridge: Option<&Bridge>) -
     observed
 }
 
+/// Whether a container of anybody is on our bridge, running or not, or one of ours is anywhere.
+pub(super) fn is_used(listed: &[ContainerSummary], bridge: &Bridge) -> bool {
+    listed.iter().any(|container| {
+        let networks = container.network_settings.as_ref().and_then(|all| all.networks.as_ref());
+        let is_ours = container.labels.as_ref().is_some_and(|all| all.contains_key(LABEL_RECORD));
+        is_ours || networks.is_some_and(|networks| networks.contains_key(&bridge.name))
+    })
+}
+
 fn name_of(container: &ContainerSummary) -> String {
     let names = container.names.iter().flatten();
     // A name with a second slash is a link of the old kind, not the container's own.

@@ -262,3 +262,67 @@ fn networks_that_lie_within_each_other_are_one() {
     assert!(closed(&lab.wan_get("http://198.51.100.1:8080/")));
     lab.wharf(&["plan"]).succeeded();
 }
+
+/// The address of a container of somebody else that asks for none.
+fn foreign_on_the_bridge(lab: &Lab, name: &str) -> std::net::Ipv4Addr {
+    lab.run_foreign(name, "demo-web", &serde_json::json!({ "NetworkMode": "wharf0" }));
+    lab.address(name).parse().unwrap()
+}
+
+#[test]
+fn a_foreign_container_on_the_bridge_does_not_get_the_address_of_a_record() {
+    for engine in [Engine::Docker, Engine::Podman] {
+        let Some(lab) = Lab::with(engine, Mode::Gateway) else { return };
+        set(&lab, &web("shop", 8080));
+        set(&lab, &format!("{} Address 10.0.3.3", web("later", 8081)));
+        setprop(&lab, "later status disabled");
+        apply(&lab);
+        assert_eq!(lab.address("shop"), "10.0.3.2");
+        for name in ["one", "two"] {
+            let address = foreign_on_the_bridge(&lab, name);
+            assert!(address.octets()[3] >= 240, "{engine:?} gives {address}");
+        }
+
+        setprop(&lab, "later status enabled");
+        set(&lab, &web("new", 8082));
+        apply(&lab);
+        assert_eq!(
+            (lab.address("later"), lab.address("new")),
+            ("10.0.3.3".into(), "10.0.3.4".into())
+        );
+        lab.wharf(&["plan"]).succeeded();
+    }
+}
+
+#[test]
+fn a_network_without_room_of_its_own_for_others_is_made_anew_when_nobody_is_on_it() {
+    let Some(lab) = Lab::new() else { return };
+    let network = serde_json::json!({
+        "Name": "wharf0",
+        "Driver": "bridge",
+        "Labels": { "io.github.wharfd.bridge": "yes" },
+        "Options": { "com.docker.network.bridge.name": "wharf0" },
+        "IPAM": { "Config": [{ "Subnet": "10.0.3.0/24", "Gateway": "10.0.3.1" }] },
+    });
+    let made = lab.docker("POST", "/networks/create", Some(&network));
+    assert_eq!(made.status, 201, "{}", made.text());
+    let id = |lab: &Lab| lab.docker_get("/networks/wharf0")["Id"].as_str().unwrap().to_owned();
+    let old = id(&lab);
+    let guest = foreign_on_the_bridge(&lab, "guest");
+    assert_eq!(guest.octets()[3], 2, "the engine gives the first one");
+
+    // Somebody is on it: it stays, and who is there keeps what he has.
+    set(&lab, &format!("{} Address 10.0.3.9", web("shop", 8080)));
+    apply(&lab);
+    assert_eq!((id(&lab), lab.runs("guest")), (old.clone(), true));
+    lab.db(&["docker_containers", "delete", "shop"]);
+    apply(&lab);
+    assert_eq!(lab.docker("DELETE", "/containers/guest?force=true", None).status, 204);
+
+    set(&lab, &web("shop", 8080));
+    let plan = lab.wharf(&["plan"]).ended_with(3).stdout;
+    assert!(plan.contains("may get addresses of records"), "{plan}");
+    apply(&lab);
+    assert_ne!(id(&lab), old);
+    assert!(foreign_on_the_bridge(&lab, "guest").octets()[3] >= 240);
+}
