@@ -336,17 +336,20 @@ fn plan_ground(plan: &mut Plan, given: &Given<'_>, guard: Option<&StepId>) -> Gr
     let any =
         given.desired.containers.values().any(|c| c.wanted.is_up() && c.spec.address().is_some());
     let Some(bridge) = given.desired.bridge.as_ref().filter(|_| any) else { return ground };
-    network::plan_network(plan, given, bridge, &mut ground);
-    if given.observed.bridge_filter != Some(true) {
-        let reason = Reason::Setting("packets between containers do not pass the guard".to_owned());
-        let needs = ground.bridged.clone();
-        ground.all.insert(plan.add(Step::SetBridgeFilter, reason, None, needs));
-    }
+    // Docker 29 with nftables makes no bridge while forwarding is off, and does not turn it on itself.
+    let mut forwarding = BTreeSet::new();
     if !given.observed.forwarding {
         let reason =
             Reason::Setting("IP forwarding is off, and containers are on a bridge".to_owned());
         let needs = guard.into_iter().copied().collect();
-        ground.all.insert(plan.add(Step::SetForwarding, reason, None, needs));
+        forwarding.insert(plan.add(Step::SetForwarding, reason, None, needs));
+        ground.all.extend(&forwarding);
+    }
+    network::plan_network(plan, given, bridge, &forwarding, &mut ground);
+    if given.observed.bridge_filter != Some(true) {
+        let reason = Reason::Setting("packets between containers do not pass the guard".to_owned());
+        let needs = ground.bridged.clone();
+        ground.all.insert(plan.add(Step::SetBridgeFilter, reason, None, needs));
     }
     ground
 }

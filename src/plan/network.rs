@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::db::value::ContainerName;
 use crate::plan::data::{Successor, held, not_given_up};
-use crate::plan::{Given, Ground, Plan, Reason, Step};
+use crate::plan::{Given, Ground, Plan, Reason, Step, StepId};
 use crate::state::{Bridge, ObservedNetwork};
 
 /// The engine's network of the bridge.
@@ -14,13 +14,14 @@ pub(crate) fn plan_network(
     plan: &mut Plan,
     given: &Given<'_>,
     bridge: &Bridge,
+    forwarding: &BTreeSet<StepId>,
     ground: &mut Ground,
 ) {
     let create = Step::CreateNetwork(bridge.clone());
     match &given.observed.network {
         ObservedNetwork::Right => {}
         ObservedNetwork::Absent => {
-            ground.bridged.insert(plan.add(create, Reason::Absent, None, BTreeSet::new()));
+            ground.bridged.insert(plan.add(create, Reason::Absent, None, forwarding.clone()));
         }
         ObservedNetwork::Differs { how, ours: false, .. } => {
             ground.no_bridge = Some(format!(
@@ -56,7 +57,8 @@ pub(crate) fn plan_network(
                 .collect();
             let reason = Reason::Setting(how.clone());
             let gone = plan.add(Step::RemoveNetwork(id.clone()), reason, None, removed);
-            let made = plan.add(create, Reason::BridgeAnew, None, BTreeSet::from([gone]));
+            let needs = forwarding.iter().copied().chain([gone]).collect();
+            let made = plan.add(create, Reason::BridgeAnew, None, needs);
             ground.bridged.insert(made);
         }
     }

@@ -88,9 +88,9 @@ fn a_new_host_gets_guard_and_bridge_before_containers_and_the_linked_one_first()
     insta::assert_snapshot!(planned(&format!("{MYSQL}{BLOG}"), &host), @r"
     write /etc/wharf/guard.nft: is not there
     load guard from /etc/wharf/guard.nft: is not there
+    set net.ipv4.ip_forward = 1: IP forwarding is off, and containers are on a bridge
     create bridge wharf0 10.0.3.0/24: is not there
     set net.bridge.bridge-nf-call-iptables = 1: packets between containers do not pass the guard
-    set net.ipv4.ip_forward = 1: IP forwarding is off, and containers are on a bridge
     get image db: 'mysql' needs it
     create container mysql from db: record is enabled and has no container
     start container mysql: record is enabled and has no container

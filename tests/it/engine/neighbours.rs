@@ -5,6 +5,7 @@
 //! Two things are asked of each neighbour: that it loses nothing by us, and that nothing it does opens
 //! what a record keeps closed.
 
+mod docker29;
 mod firewalld;
 mod foreign;
 mod forwarding;
