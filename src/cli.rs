@@ -134,6 +134,7 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
         Command::Start(named) => hand::start(root, &named.name),
         Command::Stop(named) => hand::stop(root, &named.name),
         Command::Restart(named) => hand::restart(root, &named.name),
+        Command::Retry(named) => hand::retry(root, &named.name),
         Command::Schema { database, output } => schema(root, &database, output),
         Command::History { database, key, number, output } => {
             let key = key.as_ref().map(|key| key.as_encoded_bytes().as_bstr());

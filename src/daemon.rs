@@ -24,7 +24,7 @@ use crate::host::{self, Host};
 use crate::reconcile::{self, Context, Mode, Report, Wish, report, services};
 
 use retry::{End, Retry};
-pub use trigger::{Backoff, Trigger};
+pub use trigger::Trigger;
 
 /// What the daemon needs beside the context of a pass.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub struct Pace {
 /// Time in which triggers that follow each other become one pass.
 const MERGE: Duration = Duration::from_millis(100);
 
-/// Between the pass that the end of a container asks for and the next one.
+/// Between the pass that the end of a container, or a beginning, asks for and the next one.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 
 /// From news of firewalld to the next pass: the engine hears it too, and writes its rules again.
@@ -56,7 +56,6 @@ pub async fn run<H: Host>(
     triggers: &mut mpsc::Receiver<Trigger>,
     stop: &Arc<AtomicBool>,
 ) {
-    let mut backoff = Backoff::default();
     let mut retry = Retry::default();
     let mut last: Option<Report> = None;
     let mut due = Instant::now();
@@ -75,9 +74,16 @@ pub async fn run<H: Host>(
             () = sleep_until(due) => {
                 let end = one_pass(cx, pace, &cause, stop, &mut last).await;
                 let wait = retry.after(end, pace.interval);
-                // The engine tells of an end before its list shows it: look twice.
-                let wait = if matches!(cause, Trigger::Died(_)) { wait.min(SECOND_LOOK) } else { wait };
-                due = Instant::now() + wait;
+                // The engine tells of an end before its list shows it, and of one before it is watched
+                // not at all: look twice.
+                let is_early = matches!(cause, Trigger::Died(_) | Trigger::Start | Trigger::Engine);
+                let wait = if is_early { wait.min(SECOND_LOOK) } else { wait };
+                // Without an engine the last report is an old one, and its times are over.
+                let of_containers = match end {
+                    End::Quiet | End::Undone => until_next(last.as_ref()),
+                    End::NoEngine => Duration::MAX,
+                };
+                due = Instant::now() + wait.min(of_containers);
                 cause = Trigger::Timer;
                 continue;
             }
@@ -85,20 +91,13 @@ pub async fn run<H: Host>(
         match &came {
             Trigger::Stop => break,
             Trigger::Tell => tell(last.as_ref()),
-            Trigger::Died(record) => {
-                let delay = backoff.after_death(record, Instant::now());
-                if delay > MERGE {
-                    tracing::warn!(record, again_in = ?delay, "container ends again and again");
-                }
-                due = due.min(Instant::now() + delay);
-                cause = came;
-            }
             Trigger::Firewalld(_) => {
                 tracing::info!("{came}; looking at the rules in {}s", SETTLED.as_secs());
                 due = due.min(Instant::now() + SETTLED);
                 cause = came;
             }
             Trigger::Start
+            | Trigger::Died(_)
             | Trigger::Signal
             | Trigger::Timer
             | Trigger::Clock
@@ -177,6 +176,14 @@ async fn one_pass<H: Host>(
     }
 }
 
+/// Until a container is due that waits for its time.
+fn until_next(last: Option<&Report>) -> Duration {
+    let at = last.and_then(|report| report.again_at);
+    let left = at.map(|at| at.duration_since(Timestamp::now()));
+    // A moment later, so that the pass does not come before its time.
+    left.map_or(Duration::MAX, |left| Duration::try_from(left).unwrap_or_default() + MERGE)
+}
+
 /// What went wrong, and what is not as in the pass before.
 fn log(report: &Report, last: Option<&Report>) {
     if last.is_none_or(|last| last.rejected != report.rejected) {
@@ -190,6 +197,11 @@ fn log(report: &Report, last: Option<&Report>) {
     }
     for step in &report.interrupted {
         tracing::warn!("was interrupted: {step}; looked at again");
+    }
+    let was_troubled = |name: &String| last.is_some_and(|last| last.troubled.contains(name));
+    for name in report.troubled.iter().filter(|name| !was_troubled(name)) {
+        let why = report.held.get(name).map(String::as_str).unwrap_or_default();
+        tracing::warn!(record = name, why, "container is not as its record says");
     }
     for failure in &report.failed {
         tracing::error!(step = failure.step, error = failure.because.join(": "), "step failed");

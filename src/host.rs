@@ -25,6 +25,7 @@ mod podman;
 pub mod probe;
 pub mod process;
 pub mod ready;
+mod replace;
 pub mod socket;
 pub mod sysctl;
 pub mod syslog;
@@ -45,6 +46,7 @@ use crate::db::value::ContainerName;
 use crate::plan::Step;
 use crate::settings::Root;
 use crate::state::layer::{Layer, LayerQuery};
+use crate::state::trouble::{Autopsy, Trouble};
 use crate::state::{Bridge, Observed, ObservedNetwork, Query};
 
 /// Why the machine could not be looked at or changed.
@@ -162,6 +164,22 @@ pub trait Host {
         &self,
         wanted: &BTreeMap<ContainerName, LayerQuery>,
     ) -> impl Future<Output = Result<BTreeMap<ContainerName, Layer>, Error>>;
+
+    /// What those of `names` tell whose containers are not well.
+    fn autopsies(
+        &self,
+        names: &[ContainerName],
+    ) -> impl Future<Output = Result<BTreeMap<ContainerName, Autopsy>, Error>>;
+
+    /// What went wrong with containers before.
+    fn troubles(&self) -> BTreeMap<ContainerName, Trouble>;
+
+    /// Keeps what went wrong with the container of `name`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    fn keep_trouble(&self, name: &ContainerName, trouble: &Trouble) -> Result<(), Error>;
 
     /// The canonical specs from which containers of ours were made, as far as remembered.
     fn recall(&self, names: &[ContainerName]) -> BTreeMap<ContainerName, Value>;
@@ -297,6 +315,25 @@ impl Host for System {
         self.engine.layers(wanted).await
     }
 
+    async fn autopsies(
+        &self,
+        names: &[ContainerName],
+    ) -> Result<BTreeMap<ContainerName, Autopsy>, Error> {
+        let mut found = BTreeMap::new();
+        for name in names {
+            found.insert(name.clone(), self.engine.autopsy(name).await?);
+        }
+        Ok(found)
+    }
+
+    fn troubles(&self) -> BTreeMap<ContainerName, Trouble> {
+        self.memory.troubles()
+    }
+
+    fn keep_trouble(&self, name: &ContainerName, trouble: &Trouble) -> Result<(), Error> {
+        self.memory.keep_trouble(name, trouble)
+    }
+
     fn recall(&self, names: &[ContainerName]) -> BTreeMap<ContainerName, Value> {
         names.iter().filter_map(|name| Some((name.clone(), self.memory.spec(name)?))).collect()
     }
@@ -328,6 +365,7 @@ impl Host for System {
             Step::RemoveContainer { id, name } => {
                 self.engine.stop(id).await?;
                 self.engine.remove(id).await?;
+                self.memory.keep_trouble(name, &Trouble::default())?;
                 self.memory.forget_spec(name)
             }
             Step::CreateContainer(new) => {
@@ -335,10 +373,11 @@ impl Host for System {
                 self.engine.create(new).await?;
                 self.memory.remember_spec(&new.spec)
             }
-            Step::ReplaceContainer { old, old_is_up, new } => {
-                file::make_directories(&new.directories)?;
-                self.engine.replace(old, *old_is_up, new).await?;
-                self.memory.remember_spec(&new.spec)
+            Step::ReplaceContainer { old, old_is_up, new, proof } => {
+                replace::replace(self, old, *old_is_up, new, proof.as_ref()).await
+            }
+            Step::FinishReplacement { previous, name, proof } => {
+                replace::finish(self, name, previous, true, proof).await
             }
             Step::StartContainer(name) => self.engine.start(name.as_str()).await,
             Step::RestartContainer(name) => self.engine.restart(name.as_str()).await,

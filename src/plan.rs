@@ -18,6 +18,7 @@ pub mod files;
 pub mod network;
 pub mod parameters;
 pub mod reason;
+pub mod retry;
 #[cfg(test)]
 mod tests;
 pub mod unguarded;
@@ -26,13 +27,16 @@ pub mod verdict;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::db::value::{ContainerName, ImageRef};
 use crate::state::container::{ContainerSpec, Readiness};
 use crate::state::file::{Adjust, RenderedFile};
 use crate::state::layer::Layer;
+use crate::state::trouble::Past;
 use crate::state::{Bridge, Desired, ImageSource, Observed, ObservedGuard, ObservedNetwork};
 
 pub use cost::Cost;
@@ -102,8 +106,8 @@ pub enum Step {
     },
     /// Creates a container, and the directories it mounts; does not start it.
     CreateContainer(Box<NewContainer>),
-    /// Creates the new container, stops the old one, gives the name over and starts the new one; goes
-    /// back to the old one when the new one cannot be started.
+    /// Creates the new container, stops the old one, gives the name over, starts the new one and waits
+    /// until it serves; goes back to the old one when it does not.
     ReplaceContainer {
         /// The old one.
         old: String,
@@ -111,6 +115,18 @@ pub enum Step {
         old_is_up: bool,
         /// The new one.
         new: Box<NewContainer>,
+        /// How it shows that it serves; without it there is no way back.
+        proof: Option<Proof>,
+    },
+    /// The rest of an interrupted replacement: the new container, which has its name, is started and
+    /// has to serve; then the previous one goes, or comes back.
+    FinishReplacement {
+        /// The engine's id of the previous one.
+        previous: String,
+        /// The record.
+        name: ContainerName,
+        /// How the new one shows that it serves.
+        proof: Proof,
     },
     /// Starts a container that is there.
     StartContainer(ContainerName),
@@ -148,6 +164,19 @@ pub struct NewContainer {
     pub network: Option<String>,
 }
 
+/// How a new container shows that it serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// What is asked.
+    pub readiness: Readiness,
+    /// How much longer than others it may need.
+    pub patience: Duration,
+    /// Hash of its spec.
+    pub hash: String,
+    /// Its image, as far as known; else empty.
+    pub image: String,
+}
+
 /// Number of a step in its plan.
 pub type StepId = usize;
 
@@ -176,6 +205,8 @@ pub struct Plan {
     pub steps: Vec<PlannedStep>,
     /// Containers that are not touched, and why.
     pub held: BTreeMap<ContainerName, String>,
+    /// Those of them that need a person, or wait for their time: until when.
+    pub troubled: BTreeMap<ContainerName, Option<Timestamp>>,
     /// Whether the guard cannot be loaded, so that this is a plan without it.
     pub is_unguarded: bool,
 }
@@ -197,6 +228,8 @@ pub struct Given<'a> {
     pub layers: &'a BTreeMap<ContainerName, Layer>,
     /// Containers whose undeclared data may be lost.
     pub given_up: &'a BTreeSet<ContainerName>,
+    /// What went wrong before.
+    pub past: &'a Past,
     /// Whether the guard was tried and cannot be loaded.
     pub is_unguarded: bool,
 }
@@ -206,6 +239,7 @@ pub fn plan(given: &Given<'_>) -> Plan {
     let mut plan = Plan {
         steps: Vec::new(),
         held: given.desired.held.clone(),
+        troubled: BTreeMap::new(),
         is_unguarded: given.is_unguarded,
     };
     if given.is_unguarded {
@@ -306,6 +340,12 @@ pub(crate) struct Ground {
 }
 
 impl Plan {
+    /// Leaves a container to a person, or to its time.
+    pub(crate) fn leave(&mut self, name: &ContainerName, why: String, until: Option<Timestamp>) {
+        self.held.insert(name.clone(), why);
+        self.troubled.insert(name.clone(), until);
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
@@ -381,6 +421,9 @@ impl fmt::Display for Step {
                 write!(f, "create container {} from {}", new.spec.name, new.spec.image)
             }
             Self::ReplaceContainer { new, .. } => write!(f, "replace container {}", new.spec.name),
+            Self::FinishReplacement { name, .. } => {
+                write!(f, "finish the replacement of container {name}")
+            }
             Self::StartContainer(name) => write!(f, "start container {name}"),
             Self::RestartContainer(name) => write!(f, "restart container {name}"),
             Self::RemoveGuard => f.write_str("remove the guard table"),
@@ -419,6 +462,7 @@ impl Step {
             Self::RemoveContainer { .. } => "remove-container",
             Self::CreateContainer(_) => "create-container",
             Self::ReplaceContainer { .. } => "replace-container",
+            Self::FinishReplacement { .. } => "finish-replacement",
             Self::StartContainer(_) => "start-container",
             Self::RestartContainer(_) => "restart-container",
             Self::RemoveGuard => "remove-guard",

@@ -24,6 +24,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bstr::BStr;
+use jiff::Timestamp;
 
 use crate::apply;
 use crate::db::schema::Schema;
@@ -31,9 +32,10 @@ use crate::db::value::ContainerName;
 use crate::db::{self, Audit, DbName, Location, Store};
 use crate::desired::{self, Assignment, Overrides, Resolution, Snapshot};
 use crate::host::{self, Host};
-use crate::plan::{self, Given, Plan, Step};
+use crate::plan::{self, Given, Plan, Reason, Step};
 use crate::settings::{Profile, Root};
 use crate::state::layer::LayerQuery;
+use crate::state::trouble::{Past, Trouble};
 use crate::state::{FileKind, Observed, ObservedContainer, Query, RenderedFile};
 use crate::template::{self, Readers, Roots, View};
 
@@ -138,6 +140,8 @@ pub struct Wish {
     pub restart: BTreeSet<ContainerName>,
     /// Containers whose data in no declared mount may be lost.
     pub given_up: BTreeSet<ContainerName>,
+    /// Containers of which it is forgotten what went wrong before.
+    pub retry: BTreeSet<ContainerName>,
 }
 
 /// Most rounds of one pass; each one is needed only by what the one before has changed.
@@ -157,6 +161,11 @@ pub async fn pass<H: Host>(
 ) -> Result<Report, Error> {
     let overrides = host::overrides::read(&cx.overrides)?;
     let (snapshot, assigned) = records(cx, mode, &overrides)?;
+    if mode == Mode::Apply {
+        for name in &wish.retry {
+            cx.host.keep_trouble(name, &Trouble::default())?;
+        }
+    }
     let mut round = look(cx, mode, &snapshot, &overrides, wish, false).await?;
     if !round.has_guard {
         round = look(cx, mode, &snapshot, &overrides, wish, true).await?;
@@ -175,6 +184,7 @@ pub async fn pass<H: Host>(
             tried.extend(round.plan.steps.iter().map(|step| step.step.clone()));
             let outcome = apply::apply(&round.plan, &cx.host, cx.parallel, stop).await;
             let is_unguarded = round.plan.is_unguarded || !outcome.has_guard(&round.plan);
+            note_restarts(cx, &round, &outcome)?;
             let was_away = cx.host.engine_away().is_some();
             let is_back = was_away && patience::is_back(cx, stop).await;
             report.outcome(&round.plan, outcome, is_back);
@@ -327,23 +337,77 @@ async fn look<H: Host>(
         restart: &wish.restart,
         layers: &BTreeMap::new(),
         given_up: &wish.given_up,
+        past: &Past {
+            troubles: cx.host.troubles(),
+            autopsies: BTreeMap::new(),
+            now: Timestamp::now(),
+        },
         is_unguarded,
     };
-    let plan = plan_with_layers(cx, &given).await?;
+    let plan = plan_with_layers(cx, mode, &given).await?;
     let names = desired::images_by_name(snapshot);
     let has_guard = files.iter().any(|file| file.kind == FileKind::Guard);
     Ok(Round { observed, resolution, failed_templates, plan, has_guard, names })
 }
 
-/// The plan; containers that it would remove are looked into, and then it is made with what they hold.
-async fn plan_with_layers<H: Host>(cx: &Context<H>, given: &Given<'_>) -> Result<Plan, Error> {
-    let plan = plan::plan(given);
-    let wanted = plan::data::to_look_at(&plan, given);
-    if wanted.is_empty() {
+/// The plan; containers that it would remove, or that are not well again, are looked into, and then it is
+/// made with what they tell.
+async fn plan_with_layers<H: Host>(
+    cx: &Context<H>,
+    mode: Mode,
+    given: &Given<'_>,
+) -> Result<Plan, Error> {
+    let mut past = given.past.clone();
+    for (name, trouble) in &given.past.troubles {
+        let left = plan::verdict::left_of(given, name, trouble);
+        if left != *trouble {
+            if mode == Mode::Apply {
+                cx.host.keep_trouble(name, &left)?;
+            }
+            past.troubles.insert(name.clone(), left);
+        }
+    }
+    let given = Given { past: &past, ..*given };
+    let plan = plan::plan(&given);
+    let unwell = plan::verdict::to_examine(&given);
+    let wanted = plan::data::to_look_at(&plan, &given);
+    if wanted.is_empty() && unwell.is_empty() {
         return Ok(plan);
     }
     let layers = cx.host.layers(&wanted).await?;
-    Ok(plan::plan(&Given { layers: &layers, ..*given }))
+    let past = Past { autopsies: cx.host.autopsies(&unwell).await?, ..past.clone() };
+    Ok(plan::plan(&Given { layers: &layers, past: &past, ..given }))
+}
+
+/// Remembers which containers were restarted because they were not well, and forgets it of those that were
+/// stopped on purpose or made anew.
+fn note_restarts<H: Host>(
+    cx: &Context<H>,
+    round: &Round,
+    outcome: &apply::Outcome,
+) -> Result<(), Error> {
+    let done = outcome.done.iter().filter_map(|id| round.plan.steps.get(*id));
+    for planned in done {
+        let Some(name) = &planned.record else { continue };
+        let is_fresh = matches!(
+            planned.step,
+            Step::StopContainer { .. } | Step::ReplaceContainer { .. } | Step::CreateContainer(_)
+        );
+        let is_unhealthy = matches!(planned.reason, Reason::Unhealthy(_));
+        let is_restart = is_unhealthy || matches!(planned.reason, Reason::Ended(_));
+        let troubles = cx.host.troubles();
+        let trouble = troubles.get(name);
+        if is_fresh && trouble.is_some() {
+            cx.host.keep_trouble(name, &Trouble::default())?;
+        }
+        let found = round.observed.containers.get(name);
+        if let Some(found) = found.filter(|_| is_restart) {
+            let before = trouble.cloned().unwrap_or_default();
+            let after = before.restarted(&found.hash, Timestamp::now(), is_unhealthy);
+            cx.host.keep_trouble(name, &after)?;
+        }
+    }
+    Ok(())
 }
 
 /// A database that is gone is no wish to remove every container, and neither is a new one in its

@@ -15,6 +15,7 @@ pub mod file;
 pub mod layer;
 pub mod network;
 pub mod socket;
+pub mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,7 +24,7 @@ use std::path::PathBuf;
 use ipnet::{IpNet, Ipv4Net};
 use jiff::Zoned;
 
-use crate::db::value::{ContainerName, ImageRef, Port};
+use crate::db::value::{ContainerName, ImageRef, MAX_CONTAINER_NAME, Port};
 
 pub use container::{Container, ContainerSpec, ImageSource, SpecHash, Wanted};
 pub use exposure::{Access, Exposure, Guard, Route};
@@ -249,19 +250,38 @@ pub struct Leftover {
 /// The two temporary names of a replacement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// `NAME.next`: made, not in service yet.
+    /// Made, not in service yet.
     Next,
-    /// `NAME.prev`: was in service.
+    /// Was in service, and is again when the new one does not serve.
     Previous,
 }
 
 impl Role {
-    /// The end of the container's name.
-    pub const fn suffix(self) -> &'static str {
+    const ALL: [Self; 2] = [Self::Next, Self::Previous];
+
+    const fn suffix(self) -> &'static str {
         match self {
             Self::Next => ".next",
             Self::Previous => ".prev",
         }
+    }
+
+    /// The name of a container of `record` in this role: `wiki.next____`, longer than any record's name
+    /// can be, so that no record `wiki.next` is in its way.
+    pub fn name(self, record: &ContainerName) -> String {
+        let width = MAX_CONTAINER_NAME + 1;
+        format!("{:_<width$}", self.short(record))
+    }
+
+    /// The same as versions before have named it.
+    fn short(self, record: &ContainerName) -> String {
+        format!("{record}{}", self.suffix())
+    }
+
+    /// The role of a container called `name` whose label says that it is of `record`.
+    pub fn of(record: &ContainerName, name: &str) -> Option<Self> {
+        let is_so = |role: &Self| name == role.name(record) || name == role.short(record);
+        Self::ALL.into_iter().find(is_so)
     }
 }
 

@@ -43,6 +43,8 @@ pub(super) enum Command {
     Stop(Named),
     /// Restart a container, or bring one back that was stopped by hand
     Restart(Named),
+    /// Try again what failed with a container: a replacement, or starts that it ended after
+    Retry(Named),
     /// Show the properties of a database as a manual table
     Schema {
         /// Name of the database

@@ -263,7 +263,7 @@ fn of_wharf(root: &Path, rest: &[&BStr]) -> Option<BTreeSet<BString>> {
         ("explain", _) if rest.ends_with(&[BStr::new("--from")]) => {
             return Some(sources(store.as_ref()));
         }
-        ("start" | "stop" | "restart" | "explain", []) => {
+        ("start" | "stop" | "restart" | "retry" | "explain", []) => {
             found.extend(keys_of_containers(store.as_ref()));
         }
         ("schema", []) => found.extend(words(desk.schema.databases())),

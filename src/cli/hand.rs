@@ -51,7 +51,12 @@ pub(super) fn restart(root: &Path, name: &str) -> Exit {
     })
 }
 
-/// Changes the overrides of `name` and makes a pass.
+/// Forgets what went wrong with `name`, and makes a pass.
+pub(super) fn retry(root: &Path, name: &str) -> Exit {
+    change(root, name, &Wish::default(), |_, _, _| {})
+}
+
+/// Changes the overrides of `name` and makes a pass; what went wrong before is forgotten.
 fn change(
     root: &Path,
     name: &str,
@@ -83,6 +88,7 @@ fn change(
     }
     // A fault of somebody else is told, and is no failure of what was asked for here.
     let concerned = with_links(&records, &record);
+    let wish = &Wish { retry: concerned.clone(), ..wish.clone() };
     apply_and_judge(root, Output { json: false }, wish, |report| {
         report.has_faults_about(&concerned)
     })

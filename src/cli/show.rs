@@ -120,7 +120,7 @@ pub(super) fn status(report: &Report) -> String {
     for notice in &report.notices {
         line(&mut text, &format!("note: {notice}"));
     }
-    if report.remaining.is_empty() {
+    if report.is_as_desired() {
         line(&mut text, "As desired.");
     } else {
         for step in &report.remaining {
@@ -182,6 +182,12 @@ pub(super) fn faults(report: &Report) -> String {
     let mut text = String::new();
     for one in &report.rejected {
         line(&mut text, &format!("error: {}", rejection(one)));
+    }
+    for name in &report.troubled {
+        line(&mut text, &format!("error: docker_containers record '{name}'"));
+        if let Some(why) = report.held.get(name) {
+            line(&mut text, &format!("  because: {why}"));
+        }
     }
     for failure in &report.failed {
         let record = failure.record.as_deref().map(|record| format!(" (record '{record}')"));

@@ -2,7 +2,6 @@
 
 //! What makes the daemon look: signals, and what the engine reports.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::thread;
@@ -89,6 +88,9 @@ pub fn signals(triggers: mpsc::Sender<Trigger>) -> io::Result<()> {
     });
     Ok(())
 }
+
+/// Longest pause between two tries to watch.
+const CAP: Duration = Duration::from_secs(60);
 
 /// A watch that ended sooner than this has not gone well.
 const WELL_WATCHED: Duration = Duration::from_secs(60);
@@ -184,47 +186,4 @@ pub fn firewalld(triggers: mpsc::Sender<Trigger>) {
             }
         }
     });
-}
-
-/// How long to wait before a container that ends again and again is started again.
-#[derive(Debug, Default)]
-pub struct Backoff(BTreeMap<String, (u32, Instant)>);
-
-/// After this long without an end, a container counts as well.
-const WELL: Duration = Duration::from_secs(600);
-
-/// The longest wait: the kubelet's cap is five minutes, an appliance has somebody waiting.
-const CAP: Duration = Duration::from_secs(60);
-
-impl Backoff {
-    /// Until `record` should be started again after its end at `now`: at once, then 1, 2, 4 ... 60 s.
-    pub fn after_death(&mut self, record: &str, now: Instant) -> Duration {
-        let (count, last) = self.0.entry(record.to_owned()).or_insert((0, now));
-        if now.duration_since(*last) > WELL {
-            *count = 0;
-        }
-        *count += 1;
-        *last = now;
-        match *count {
-            1 => Duration::from_millis(100),
-            n => CAP.min(Duration::from_secs(1_u64 << (n - 2).min(6))),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_container_that_ends_again_waits_longer_up_to_a_cap() {
-        let mut backoff = Backoff::default();
-        let now = Instant::now();
-        let waits: Vec<u128> =
-            (0..9).map(|_| backoff.after_death("wiki", now).as_millis()).collect();
-        assert_eq!(waits, [100, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]);
-        assert_eq!(backoff.after_death("other", now).as_millis(), 100);
-        let later = now + WELL + Duration::from_secs(1);
-        assert_eq!(backoff.after_death("wiki", later).as_millis(), 100);
-    }
 }

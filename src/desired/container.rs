@@ -5,11 +5,12 @@
 //! A [`Draft`] holds what could be read of a record even when something in it is wrong: a running
 //! container whose record got a typo keeps its address, its exposure and its links.
 
+mod health;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::db::DbName;
 use crate::db::value::{
@@ -21,7 +22,7 @@ use crate::desired::window::Window;
 use crate::desired::{Override, Props, Rejection};
 use crate::state::container::{
     Attachment, Container, ContainerSpec, DEFAULT_LOG_BYTES, DEFAULT_STOP_GRACE, Device,
-    HealthCheck, Listen, Masked, Mount, MountedFrom, Publish, Readiness, Wanted,
+    HealthPace, Listen, Masked, Mount, MountedFrom, Publish, Readiness, Wanted,
 };
 use crate::state::{Access, Exposure, Facts};
 
@@ -65,6 +66,7 @@ pub struct Draft {
     hold: bool,
     priority: i64,
     readiness: Option<HealthTest>,
+    pace: HealthPace,
     directories: BTreeSet<PathBuf>,
 }
 
@@ -116,6 +118,7 @@ pub fn draft(
         hold: from.get("Hold") == Some("yes"),
         priority: from.read("InterLinkPriority", priority).unwrap_or(100),
         readiness: from.read("Health", value::health),
+        pace: health::pace(&from),
         served,
         directories,
         faults,
@@ -159,10 +162,6 @@ fn priority(text: &str) -> Parsed<i64> {
 
 fn pids(text: &str) -> Parsed<i64> {
     value::integer(text, 1, 4_194_304)
-}
-
-fn retries(text: &str) -> Parsed<i64> {
-    value::integer(text, 1, 1000)
 }
 
 fn wanted(status: Option<&str>, by_hand: Option<Override>) -> Wanted {
@@ -348,7 +347,7 @@ fn spec(
         memory_bytes: from.read("MaxMemory", value::memory_bytes),
         nano_cpus: from.read("MaxCpu", value::cpus),
         pids: from.read("MaxPids", pids),
-        health: health(from),
+        health: health::check(from),
         stop_grace: from
             .read("StopGrace", value::seconds)
             .map_or(DEFAULT_STOP_GRACE, |grace| grace.as_secs()),
@@ -373,23 +372,6 @@ fn spec(
             .collect(),
         log_max_bytes: from.read("LogMaxSize", value::size_bytes).unwrap_or(DEFAULT_LOG_BYTES),
     }
-}
-
-/// The health check that the engine can run.
-fn health(from: &Layered<'_>) -> Option<HealthCheck> {
-    let Some(HealthTest::Command(command)) = from.read("Health", value::health) else {
-        return None;
-    };
-    let time = |name, default| {
-        from.read(name, value::seconds).unwrap_or_else(|| Duration::from_secs(default))
-    };
-    Some(HealthCheck {
-        command,
-        interval: time("HealthInterval", 10),
-        timeout: time("HealthTimeout", 5),
-        retries: from.read("HealthRetries", retries).unwrap_or(3),
-        start_period: time("HealthStartPeriod", 0),
-    })
 }
 
 impl Draft {
@@ -454,6 +436,7 @@ impl Draft {
             links: self.links.into_iter().map(|link| (link.alias, link.target)).collect(),
             priority: self.priority,
             readiness,
+            pace: self.pace,
             directories: self.directories,
         })
     }

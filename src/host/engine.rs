@@ -13,6 +13,7 @@ mod layer;
 mod limit;
 pub mod list;
 mod network;
+mod replace;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -32,7 +33,7 @@ use crate::db::value::{ContainerName, ImageRef};
 use crate::host::Error as HostError;
 use crate::plan::NewContainer;
 use crate::state::socket::Listed;
-use crate::state::{Health, Observed, ObservedNetwork, Query, Role};
+use crate::state::{Health, Observed, ObservedNetwork, Query};
 
 pub use endpoint::{BadEndpoint, Endpoint};
 pub use limit::Away;
@@ -80,8 +81,8 @@ pub enum Error {
         /// What the engine or the system said.
         message: String,
     },
-    /// The new container could not be started; the old one is back in service.
-    #[error("the new container does not start, the old one is back: {message}")]
+    /// The new container did not serve; the old one is back in service.
+    #[error("the new container does not serve, the old one is back: {message}")]
     WentBack {
         /// What the engine said.
         message: String,
@@ -295,54 +296,6 @@ impl Engine {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let create = self.client().create_container(Some(options), body::body(new, kept));
         self.must(format!("create container {name}"), create).await.map(drop)
-    }
-
-    /// Puts a new container in the place of the container `old`.
-    ///
-    /// Every state between has one reading by names: with `NAME.next` the old one is in service; with
-    /// `NAME.prev` and no `NAME` it gets its name back; with `NAME` and `NAME.prev` the new one is.
-    pub(crate) async fn replace(
-        &self,
-        old: &str,
-        old_is_up: bool,
-        new: &NewContainer,
-    ) -> Result<(), HostError> {
-        let name = new.spec.name.as_str();
-        let next = format!("{name}{}", Role::Next.suffix());
-        let previous = format!("{name}{}", Role::Previous.suffix());
-        self.remove(&next).await?;
-        let kept = self.unnamed_volumes(old).await?;
-        self.create_as(new, &next, &kept).await?;
-        self.stop(old).await?;
-        self.rename(old, &previous).await?;
-        self.rename(&next, name).await?;
-        if let Err(error) = self.start(name).await {
-            self.remove(name).await?;
-            self.rename(old, name).await?;
-            if old_is_up {
-                self.start(name).await?;
-            }
-            let doing = format!("replace container {name}");
-            let message = std::error::Error::source(&error)
-                .map_or_else(|| error.to_string(), ToString::to_string);
-            return Err(HostError::Engine { doing, source: Box::new(Error::WentBack { message }) });
-        }
-        self.remove(old).await
-    }
-
-    /// The volumes that an image declares and no record names: their data would else stay behind with
-    /// the old container.
-    async fn unnamed_volumes(&self, id: &str) -> Result<Vec<KeptVolume>, HostError> {
-        let inspect = self.client().inspect_container(id, None::<InspectContainerOptions>);
-        let found = self.call("inspect container", self.limit, inspect).await?;
-        let mounts = found.and_then(|found| found.mounts).unwrap_or_default();
-        Ok(mounts
-            .into_iter()
-            .filter_map(|mount| {
-                let name = mount.name.filter(|name| is_unnamed(name))?;
-                Some(KeptVolume { name, target: mount.destination? })
-            })
-            .collect())
     }
 
     pub(crate) async fn start(&self, name: &str) -> Result<(), HostError> {

@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::db::value::{ContainerName, Port};
 use crate::host::{Error, Host, engine};
-use crate::plan::{NewContainer, Step};
+use crate::plan::{NewContainer, Proof, Step};
 use crate::state::layer::{Layer, LayerQuery};
+use crate::state::trouble::{Autopsy, FailedReplacement, Trouble};
 use crate::state::{
     Guard, Leftover, Observed, ObservedContainer, ObservedFile, ObservedGuard, ObservedNetwork,
     Query, Role, Running,
@@ -31,6 +32,8 @@ pub(crate) struct FakeHost {
     store: RefCell<Option<String>>,
     /// What containers have written outside of their mounts.
     layers: RefCell<BTreeMap<ContainerName, Layer>>,
+    /// What went wrong with containers.
+    troubles: RefCell<BTreeMap<ContainerName, Trouble>>,
 }
 
 impl FakeHost {
@@ -54,6 +57,12 @@ impl FakeHost {
     /// The process of `name` has ended.
     pub(crate) fn end(&self, name: &ContainerName) {
         self.set_up(name, false);
+    }
+
+    /// The name of `image` stands for another one now.
+    pub(crate) fn move_image(&self, image: &str) {
+        let image = crate::db::value::image_ref(image).unwrap();
+        self.state.borrow_mut().images.insert(image, "another".to_owned());
     }
 
     /// `name` has written `paths`, which no mount covers.
@@ -85,7 +94,7 @@ impl FakeHost {
     pub(crate) fn leave_behind(&self, record: &ContainerName, role: Role) {
         self.state.borrow_mut().leftovers.push(Leftover {
             id: format!("{record}-left"),
-            name: format!("{record}{}", role.suffix()),
+            name: role.name(record),
             record: record.clone(),
             role,
             state: Running::Created,
@@ -132,13 +141,28 @@ impl FakeHost {
         let ports: BTreeSet<Port> = published(&spec).filter(|_| up).collect();
         let mut state = self.state.borrow_mut();
         let Some(found) = state.containers.get_mut(name) else { return };
-        found.state = if up { Running::Running } else { Running::Exited };
+        if up {
+            found.state = Running::Running;
+        } else if found.state != Running::Created {
+            found.state = Running::Exited;
+        }
         found.published.clone_from(&ports);
         state.facts.published.retain(|_, holder| holder != name);
         for port in ports {
             let before = state.facts.published.insert(port, name.clone());
             assert!(before.is_none(), "port {port} is taken twice");
         }
+    }
+
+    fn note_failure(&self, name: &ContainerName, proof: Option<&Proof>) {
+        let replacement = proof.map(|proof| FailedReplacement {
+            hash: proof.hash.clone(),
+            image: proof.image.clone(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            why: "it does not serve".to_owned(),
+        });
+        let trouble = Trouble { replacement, ..Trouble::default() };
+        self.troubles.borrow_mut().insert(name.clone(), trouble);
     }
 
     fn remove(&self, id: &str) {
@@ -176,6 +200,26 @@ impl Host for FakeHost {
         let layers = self.layers.borrow();
         let of = |name: &ContainerName| Some((name.clone(), layers.get(name)?.clone()));
         Ok(wanted.keys().filter_map(of).collect())
+    }
+
+    async fn autopsies(
+        &self,
+        _: &[ContainerName],
+    ) -> Result<BTreeMap<ContainerName, Autopsy>, Error> {
+        Ok(BTreeMap::new())
+    }
+
+    fn troubles(&self) -> BTreeMap<ContainerName, Trouble> {
+        self.troubles.borrow().clone()
+    }
+
+    fn keep_trouble(&self, name: &ContainerName, trouble: &Trouble) -> Result<(), Error> {
+        let mut troubles = self.troubles.borrow_mut();
+        troubles.remove(name);
+        if !trouble.is_nothing() {
+            troubles.insert(name.clone(), trouble.clone());
+        }
+        Ok(())
     }
 
     fn recall(&self, names: &[ContainerName]) -> BTreeMap<ContainerName, Value> {
@@ -223,14 +267,17 @@ impl Host for FakeHost {
             Step::RemoveLeftover { id, .. } | Step::RemoveContainer { id, .. } => self.remove(id),
             Step::StopContainer { name, .. } => self.set_up(name, false),
             Step::CreateContainer(new) => self.insert(new, false),
-            Step::ReplaceContainer { old, new, .. } => {
+            Step::ReplaceContainer { old, new, proof, .. } => {
                 if self.broken.borrow().contains(&new.spec.name) {
+                    self.note_failure(&new.spec.name, proof.as_ref());
                     return Err(Self::refused(&step.to_string()));
                 }
                 self.remove(old);
                 self.insert(new, true);
             }
-            Step::StartContainer(name) | Step::RestartContainer(name) => {
+            Step::StartContainer(name)
+            | Step::RestartContainer(name)
+            | Step::FinishReplacement { name, .. } => {
                 if self.broken.borrow().contains(name) {
                     return Err(Self::refused(&step.to_string()));
                 }

@@ -6,6 +6,7 @@
 //! Nothing here is needed to be right: when a file is lost, a reason says less, or a file or the
 //! guard is written once more.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,10 +14,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::db::value::ContainerName;
+use crate::db::value::{self, ContainerName};
 use crate::host::{Error, file};
 use crate::state::ContainerSpec;
 use crate::state::container::hex;
+use crate::state::trouble::Trouble;
 
 /// The directory of what we did last.
 #[derive(Clone, Debug)]
@@ -50,7 +52,7 @@ impl Memory {
 
     /// Takes away what a kill has left of files that were being made.
     pub fn clear_left(&self) {
-        for name in ["", "applied", "written"] {
+        for name in ["", "applied", "written", "trouble"] {
             file::clear_left(&self.0.join(name));
         }
     }
@@ -80,6 +82,44 @@ impl Memory {
     /// It is there and cannot be removed.
     pub fn forget_spec(&self, name: &ContainerName) -> Result<(), Error> {
         file::remove(&self.spec_file(name))
+    }
+
+    fn trouble_file(&self, name: &str) -> PathBuf {
+        self.0.join("trouble").join(format!("{name}.json"))
+    }
+
+    /// What went wrong with the container of `name`.
+    pub fn trouble(&self, name: &ContainerName) -> Trouble {
+        let text = fs::read(self.trouble_file(name.as_str())).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// What went wrong with containers.
+    pub fn troubles(&self) -> BTreeMap<ContainerName, Trouble> {
+        let Ok(entries) = fs::read_dir(self.0.join("trouble")) else { return BTreeMap::new() };
+        entries
+            .flatten()
+            .filter_map(|entry| {
+                let file = entry.file_name();
+                let name = file.to_str()?.strip_suffix(".json")?;
+                value::container_name(name).ok()
+            })
+            .map(|name| (name.clone(), self.trouble(&name)))
+            .filter(|(_, trouble)| !trouble.is_nothing())
+            .collect()
+    }
+
+    /// Keeps `trouble`; nothing of it takes the file away.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn keep_trouble(&self, name: &ContainerName, trouble: &Trouble) -> Result<(), Error> {
+        let path = self.trouble_file(name.as_str());
+        if trouble.is_nothing() {
+            return file::remove(&path);
+        }
+        write(&path, &serde_json::to_vec(trouble).unwrap_or_default())
     }
 
     /// One small file a target, so that two never have to be changed together.

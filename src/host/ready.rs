@@ -72,6 +72,38 @@ pub async fn wait(
     }
 }
 
+/// How long a container that tells nothing of itself must run to count as one that serves.
+const PROBATION: Duration = Duration::from_secs(1);
+
+/// Between two looks at one that is on probation.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// As [`wait`]; and one of which nothing can be seen but that it runs must do so for a moment.
+///
+/// # Errors
+///
+/// It has ended meanwhile, or does not serve in time.
+pub async fn prove(
+    engine: &Engine,
+    name: &ContainerName,
+    readiness: &Readiness,
+    limit: Duration,
+) -> Result<(), Error> {
+    match readiness {
+        Readiness::Tcp(..) | Readiness::Http(..) | Readiness::Health => {
+            wait(engine, name, readiness, limit).await
+        }
+        Readiness::Running => {
+            let begun = Instant::now();
+            while begun.elapsed() < PROBATION {
+                wait(engine, name, readiness, limit).await?;
+                sleep(LOOK).await;
+            }
+            wait(engine, name, readiness, limit).await
+        }
+    }
+}
+
 async fn connect(address: Ipv4Addr, port: NonZeroU16) -> Result<TcpStream, String> {
     match timeout(TRY, TcpStream::connect((address, port.get()))).await {
         Ok(Ok(stream)) => Ok(stream),

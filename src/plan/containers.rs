@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::db::value::{ContainerName, Port};
 use crate::plan::data::{Successor, kept, not_given_up};
-use crate::plan::verdict::{Verdict, start_as_it_is, verdict};
-use crate::plan::{Given, Ground, NewContainer, Plan, Reason, Step, StepId};
+use crate::plan::verdict::{Act, Verdict, verdict};
+use crate::plan::{Given, Ground, NewContainer, Plan, Proof, Reason, Step, StepId};
 use crate::state::container::Wanted;
-use crate::state::{Container, ObservedContainer, Role};
+use crate::state::{Container, Leftover, ObservedContainer, Role};
 
 /// What the planning of containers carries along.
 struct Work<'a> {
@@ -91,18 +91,57 @@ impl Work<'_> {
                     plan.add(step, Reason::Interrupted, Some(record), BTreeSet::new());
                     restored.insert(record.clone());
                 }
-                Role::Previous => {}
+                Role::Previous => {
+                    if let Some(new) = self.given_up_unproven(record) {
+                        // It never served as it should, and nobody wants it any more.
+                        let name = new.id.clone();
+                        let step = Step::RemoveLeftover { id: new.id.clone(), name };
+                        let gone =
+                            plan.add(step, Reason::Interrupted, Some(record), BTreeSet::new());
+                        let step = Step::RestoreName { id, name: record.clone() };
+                        plan.add(step, Reason::Interrupted, Some(record), BTreeSet::from([gone]));
+                        restored.insert(record.clone());
+                    }
+                }
             }
         }
         restored
+    }
+
+    /// The new container of an interrupted replacement when it does not run and is not what its record
+    /// wants any more.
+    fn given_up_unproven(&self, record: &ContainerName) -> Option<&ObservedContainer> {
+        let new = self.given.observed.containers.get(record)?;
+        let container = self.given.desired.containers.get(record)?;
+        let is_other = new.hash != container.spec.hash().as_str();
+        (container.wanted.is_up() && is_other && !new.state.is_up()).then_some(new)
+    }
+
+    /// The previous container of an interrupted replacement whose new one has still to show that it
+    /// serves.
+    fn unproven(&self, name: &ContainerName, container: &Container) -> Option<&Leftover> {
+        let new = self.given.observed.containers.get(name)?;
+        let is_wanted = new.hash == container.spec.hash().as_str();
+        let leftovers = self.given.observed.leftovers.iter();
+        leftovers
+            .filter(|_| is_wanted)
+            .find(|leftover| leftover.role == Role::Previous && leftover.record == *name)
     }
 
     /// Removes old containers whose successor is in service, after its start.
     fn leftovers_after(&self, plan: &mut Plan) {
         for leftover in &self.given.observed.leftovers {
             let record = &leftover.record;
+            let is_finished = |record: &ContainerName| {
+                let wanted = self.given.desired.containers.get(record);
+                let wanted = wanted.filter(|container| container.wanted.is_up());
+                wanted.is_none_or(|container| self.unproven(record, container).is_none())
+                    && self.given_up_unproven(record).is_none()
+            };
             let succeeded = leftover.role == Role::Previous
-                && self.given.observed.containers.contains_key(record);
+                && self.given.observed.containers.contains_key(record)
+                && !self.given.desired.held.contains_key(record)
+                && is_finished(record);
             if succeeded {
                 let step =
                     Step::RemoveLeftover { id: leftover.id.clone(), name: leftover.name.clone() };
@@ -139,28 +178,10 @@ impl Work<'_> {
         if !container.wanted.is_up() {
             return;
         }
-        let found = self.given.observed.containers.get(name).filter(|_| !self.ground.bridge_anew);
-        let mut verdict = verdict(self.given, name, container, found);
-        if let Some(Verdict::Keep { why, old }) = verdict {
-            plan.held.insert(name.clone(), why);
-            verdict = start_as_it_is(&old);
-        }
-        let Some(verdict) = verdict else { return };
+        let Some(act) = self.judge(plan, name, container) else { return };
         let bridged = container.spec.address().is_some();
-        let in_the_way = match &verdict {
-            Verdict::Hold(why) => Some(why.clone()),
-            Verdict::Create
-            | Verdict::Replace { .. }
-            | Verdict::Start { .. }
-            | Verdict::Keep { .. }
-            | Verdict::Restart => self
-                .ground
-                .no_bridge
-                .clone()
-                .filter(|_| bridged)
-                .or_else(|| self.missing_link(container)),
-        };
-        if let Some(why) = in_the_way {
+        let no_bridge = self.ground.no_bridge.clone().filter(|_| bridged);
+        if let Some(why) = no_bridge.or_else(|| self.missing_link(plan, container)) {
             plan.held.insert(name.clone(), why);
             return;
         }
@@ -174,23 +195,46 @@ impl Work<'_> {
         needs.extend(self.in_the_way(container));
         needs.extend(self.cleared.get(name));
         let first = plan.steps.len();
-        let started = match verdict {
-            Verdict::Hold(_) | Verdict::Keep { .. } => return,
-            Verdict::Create => self.create(plan, name, container, None, needs),
-            Verdict::Replace { old, reason } => {
-                self.replace(plan, name, container, old, reason, needs)
-            }
-            Verdict::Start { reason } => {
+        let started = match act {
+            Act::Create => self.create(plan, name, container, None, needs),
+            Act::Replace { old, reason } => self.replace(plan, name, container, old, reason, needs),
+            Act::Start { reason } => {
                 plan.add(Step::StartContainer(name.clone()), reason, Some(name), needs)
             }
-            Verdict::Restart => {
-                plan.add(Step::RestartContainer(name.clone()), Reason::ByHand, Some(name), needs)
+            Act::Finish { previous } => {
+                let (name, proof) = (name.clone(), proof(self.given, container));
+                let step = Step::FinishReplacement { previous, name: name.clone(), proof };
+                plan.add(step, Reason::Interrupted, Some(&name), needs)
+            }
+            Act::Restart { reason } => {
+                plan.add(Step::RestartContainer(name.clone()), reason, Some(name), needs)
             }
         };
         for step in plan.steps.iter_mut().skip(first) {
             step.priority = container.priority;
         }
         self.started.insert(name.clone(), started);
+    }
+
+    /// What is to be done about a container, if anything; why not is written into the plan.
+    fn judge(&self, plan: &mut Plan, name: &ContainerName, container: &Container) -> Option<Act> {
+        let found = self.given.observed.containers.get(name).filter(|_| !self.ground.bridge_anew);
+        if found.is_some()
+            && let Some(leftover) = self.unproven(name, container)
+        {
+            return Some(Act::Finish { previous: leftover.id.clone() });
+        }
+        match verdict(self.given, name, container, found)? {
+            Verdict::Do(act) => Some(act),
+            Verdict::Hold(why) => {
+                plan.held.insert(name.clone(), why);
+                None
+            }
+            Verdict::Leave { why, until, meanwhile } => {
+                plan.leave(name, why, until);
+                meanwhile
+            }
+        }
     }
 
     fn create(
@@ -221,7 +265,8 @@ impl Work<'_> {
     ) -> StepId {
         needs.extend(self.image(plan, name, container));
         let new = self.new_container(container, Some(&old));
-        let step = Step::ReplaceContainer { old_is_up: old.state.is_up(), old: old.id, new };
+        let proof = Some(proof(self.given, container));
+        let step = Step::ReplaceContainer { old_is_up: old.state.is_up(), old: old.id, new, proof };
         let step = plan.add(step, reason, Some(name), needs);
         self.freed.insert(name.clone(), step);
         step
@@ -262,10 +307,13 @@ impl Work<'_> {
     }
 
     /// Why a container cannot start although nothing is wrong with itself: a link is down.
-    fn missing_link(&self, container: &Container) -> Option<String> {
+    fn missing_link(&self, plan: &Plan, container: &Container) -> Option<String> {
         container.links.values().find_map(|target| {
             let runs =
                 self.given.observed.containers.get(target).is_some_and(|found| found.state.is_up());
+            if !runs && plan.troubled.contains_key(target) && !self.started.contains_key(target) {
+                return Some(format!("it links to '{target}', which does not run"));
+            }
             match self.given.desired.containers.get(target).map(|linked| linked.wanted) {
                 Some(Wanted::StoppedByHand) => Some(format!(
                     "it links to '{target}', which is stopped by hand: wharf start {target}"
@@ -336,13 +384,23 @@ pub(crate) fn without_record(
     let step = if paths.is_empty() {
         Step::RemoveContainer { id, name: name.clone() }
     } else {
-        plan.held.insert(name.clone(), kept(name, &paths));
+        plan.leave(name, kept(name, &paths), None);
         if !found.state.is_up() {
             return None;
         }
         Step::StopContainer { id, name: name.clone() }
     };
     Some(plan.add(step, Reason::RecordDeleted, Some(name), BTreeSet::new()))
+}
+
+/// How the new container of a record shows that it serves.
+fn proof(given: &Given<'_>, container: &Container) -> Proof {
+    Proof {
+        readiness: container.readiness.clone(),
+        patience: container.patience(),
+        hash: container.spec.hash().as_str().to_owned(),
+        image: given.observed.images.get(&container.spec.image).cloned().unwrap_or_default(),
+    }
 }
 
 const fn stopped(wanted: Wanted) -> Reason {

@@ -141,6 +141,7 @@ fn lost(planned: &PlannedStep, given: &Given<'_>) -> BTreeSet<PathBuf> {
         | Step::EnsureImage { .. }
         | Step::RemoveLeftover { .. }
         | Step::RestoreName { .. }
+        | Step::FinishReplacement { .. }
         | Step::StopContainer { .. }
         | Step::CreateContainer(_)
         | Step::StartContainer(_)
@@ -186,6 +187,7 @@ fn downtime(planned: &PlannedStep, given: &Given<'_>) -> Option<Downtime> {
         | Step::CreateNetwork(_)
         | Step::EnsureImage { .. }
         | Step::RestoreName { .. }
+        | Step::FinishReplacement { .. }
         | Step::CreateContainer(_)
         | Step::StartContainer(_)
         | Step::RemoveGuard

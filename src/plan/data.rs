@@ -6,10 +6,14 @@
 //! A declared mount covers a path when it has something in it already: the data was brought over. An
 //! empty one does not, since the data would be lost all the same at the change.
 //!
-//! Not counted: [`PASSING`], which no program relies on after a restart; and what was deleted.
+//! Not counted: [`PASSING`], which no program relies on after a restart; what was deleted; and what a
+//! container has written within [`START`] of its making or its last start and not changed since, as programs do that
+//! prepare their configuration: the next start writes it again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
 
 use crate::db::value::ContainerName;
 use crate::plan::cost::first_paths;
@@ -39,6 +43,16 @@ pub const PASSING: &[&str] = &[
     "/etc/mtab",
     "/etc/resolv.conf",
 ];
+
+/// How long after a start what is written counts as a part of it.
+pub const START: SignedDuration = SignedDuration::from_secs(10);
+
+/// Whether a file that was changed at `modified` was written by the start at `started`.
+pub fn is_of_start(modified: Timestamp, started: Timestamp) -> bool {
+    // A file system counts in coarser steps than the engine.
+    let after = modified.duration_since(started);
+    after >= -SignedDuration::from_secs(1) && after <= START
+}
 
 /// What comes in the place of a container.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +88,7 @@ pub fn to_look_at(plan: &Plan, given: &Given<'_>) -> BTreeMap<ContainerName, Lay
         | Step::EnsureImage { .. }
         | Step::RemoveLeftover { .. }
         | Step::RestoreName { .. }
+        | Step::FinishReplacement { .. }
         | Step::StopContainer { .. }
         | Step::CreateContainer(_)
         | Step::StartContainer(_)
@@ -137,8 +152,9 @@ pub(crate) fn lost(layer: &Layer, successor: Successor<'_>) -> BTreeSet<PathBuf>
     written(layer).chain(volumes).filter(|path| !is_covered(path)).cloned().collect()
 }
 
-/// What was written into the layer itself: the ends of paths, without mount points and what passes.
-fn written(layer: &Layer) -> impl Iterator<Item = &PathBuf> {
+/// What was written into the layer itself: the ends of paths, without mount points, what passes and what
+/// is made again.
+pub fn written(layer: &Layer) -> impl Iterator<Item = &PathBuf> {
     let is_directory = |path: &PathBuf| {
         // In the order of paths what is in a directory follows it directly.
         let next = layer.changed.range::<PathBuf, _>((
@@ -149,11 +165,13 @@ fn written(layer: &Layer) -> impl Iterator<Item = &PathBuf> {
     };
     let is_mount_point =
         |path: &PathBuf| layer.mounted.iter().any(|mounted| mounted.starts_with(path));
+    let is_remade = |path: &PathBuf| layer.remade.contains(path);
     let passes = |path: &PathBuf| PASSING.iter().any(|passing| path.starts_with(passing));
     layer
         .changed
         .iter()
         .filter(move |path| !is_directory(path) && !is_mount_point(path) && !passes(path))
+        .filter(move |path| !is_remade(path))
 }
 
 /// Why a container with `paths` at risk is not replaced.
@@ -211,6 +229,19 @@ mod tests {
             ..Layer::default()
         };
         assert_eq!(lost_of(&layer), ["/var/cached"]);
+    }
+
+    #[test]
+    fn what_a_start_has_written_is_made_again_and_what_was_there_before_or_came_later_is_not() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert!(is_of_start(at(1000), at(1000)) && is_of_start(at(1010), at(1000)));
+        assert!(!is_of_start(at(1011), at(1000)) && !is_of_start(at(998), at(1000)));
+        let layer = Layer {
+            changed: paths(&["/etc", "/etc/app", "/etc/app/conf", "/srv", "/srv/x"]),
+            remade: paths(&["/etc/app/conf"]),
+            ..Layer::default()
+        };
+        assert_eq!(lost_of(&layer), ["/srv/x"]);
     }
 
     #[test]

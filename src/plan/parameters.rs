@@ -40,9 +40,18 @@ impl Step {
             | Self::StopContainer { id, name }
             | Self::RemoveContainer { id, name } => json!({ "id": id, "name": name.as_str() }),
             Self::CreateContainer(new) => container(new),
-            Self::ReplaceContainer { old, old_is_up, new } => {
-                json!({ "old": old, "old_is_up": old_is_up, "new": container(new) })
-            }
+            Self::ReplaceContainer { old, old_is_up, new, proof } => json!({
+                "old": old,
+                "old_is_up": old_is_up,
+                "new": container(new),
+                "proof": proof.as_ref().map(|proof| ready(&proof.readiness)),
+            }),
+            Self::FinishReplacement { previous, name, proof } => json!({
+                "previous": previous,
+                "name": name.as_str(),
+                "hash": proof.hash,
+                "proof": ready(&proof.readiness),
+            }),
             Self::StartContainer(name) | Self::RestartContainer(name) => {
                 json!({ "name": name.as_str() })
             }

@@ -21,6 +21,10 @@ pub enum Reason {
     ImageMoved,
     /// The container should run and does not; the engine's own words.
     NotRunning(String),
+    /// The container should run and has ended; its own words, or the engine's.
+    Ended(String),
+    /// It runs, and its health check fails; its own words.
+    Unhealthy(String),
     /// The record is disabled.
     Disabled,
     /// Somebody said so by hand.
@@ -74,7 +78,11 @@ impl fmt::Display for Reason {
                 f.write_str(&shown.join(", "))
             }
             Self::ImageMoved => f.write_str("Image stands for another image now"),
-            Self::NotRunning(status) => write!(f, "should run, is: {status}"),
+            Self::NotRunning(status) | Self::Ended(status) => {
+                write!(f, "should run, is: {status}")
+            }
+            Self::Unhealthy(words) if words.is_empty() => f.write_str("its health check fails"),
+            Self::Unhealthy(words) => write!(f, "its health check fails; {words}"),
             Self::Disabled => f.write_str("status is not enabled"),
             Self::ByHand => f.write_str("asked for by hand"),
             Self::ByEvent => f.write_str("asked for by an event in StopOn"),
@@ -111,6 +119,8 @@ impl Reason {
             Self::Differs(_) => "differs",
             Self::ImageMoved => "image-moved",
             Self::NotRunning(_) => "not-running",
+            Self::Ended(_) => "ended",
+            Self::Unhealthy(_) => "unhealthy",
             Self::Disabled => "disabled",
             Self::ByHand => "by-hand",
             Self::ByEvent => "by-event",

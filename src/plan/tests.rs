@@ -13,6 +13,7 @@ use crate::host::Host;
 use crate::host::fake::FakeHost;
 use crate::plan::{Given, Plan, Step, data, plan};
 use crate::settings::{Profile, Root};
+use crate::state::trouble::{Past, Trouble};
 use crate::state::{Facts, Observed, ObservedNetwork, Query};
 use crate::template::{self, Readers, Roots, View};
 
@@ -52,6 +53,11 @@ fn planned_giving_up(records: &str, host: &FakeHost, given_up: &[&str]) -> Plan 
         restart: &BTreeSet::new(),
         layers: &BTreeMap::new(),
         given_up: &given_up.iter().map(|name| name_of(name)).collect(),
+        past: &Past {
+            troubles: host.troubles(),
+            autopsies: BTreeMap::new(),
+            now: jiff::Timestamp::from_second(1_000_000).unwrap(),
+        },
         is_unguarded: false,
     };
     let wanted = data::to_look_at(&plan(&given), &given);
@@ -198,6 +204,49 @@ fn the_bridge_is_not_made_anew_over_undeclared_data() {
     assert!(plan.steps.iter().all(|step| step.step.kind() != "remove-network"), "{plan}");
     let plan = planned_giving_up(&records, &host, &["mysql"]).to_string();
     assert!(plan.contains("remove network old"), "{plan}");
+}
+
+#[test]
+fn a_replacement_that_failed_is_held_until_the_record_or_the_image_changes() {
+    let host = brought_to(&format!("{MYSQL}{BLOG}"));
+    host.break_container(&name_of("mysql"));
+    let more = format!("{}{BLOG}", MYSQL.replace("status|", "MaxMemory|64|status|"));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let outcome =
+        runtime.block_on(apply(&planned(&more, &host), &host, 4, &AtomicBool::new(false)));
+    assert_eq!(outcome.failed.len(), 1);
+    host.never_fail();
+
+    insta::assert_snapshot!(planned(&more, &host), @"hold mysql: its replacement failed at 1970-01-01 00:00:00 UTC: it does not serve; the old container is in service; to try again: wharf retry mysql");
+    let other = format!("{}{BLOG}", MYSQL.replace("status|", "MaxMemory|96|status|"));
+    assert!(planned(&other, &host).to_string().starts_with("replace container mysql"));
+    host.move_image("db");
+    assert!(planned(&more, &host).to_string().starts_with("replace container mysql"));
+}
+
+#[test]
+fn a_container_that_ends_again_waits_and_holds_back_what_links_to_it() {
+    let records = format!("{MYSQL}{BLOG}");
+    let host = brought_to(&records);
+    let hash = host.state().containers[&name_of("mysql")].hash.clone();
+    let now = jiff::Timestamp::from_second(1_000_000).unwrap();
+    host.end(&name_of("mysql"));
+    host.end(&name_of("blog"));
+    let restarted =
+        |count| (0..count).fold(Trouble::default(), |it, _| it.restarted(&hash, now, false));
+
+    let first = planned(&records, &host).to_string();
+    assert!(first.starts_with("start container mysql: should run, is: "), "{first}");
+    host.keep_trouble(&name_of("mysql"), &restarted(4)).unwrap();
+    let plan = planned(&records, &host);
+    assert!(plan.is_empty(), "{plan}");
+    assert!(plan.held[&name_of("mysql")].contains("again at 1970-01-12 13:46:48 UTC"), "{plan}");
+    assert!(plan.held[&name_of("blog")].contains("links to 'mysql', which does not run"), "{plan}");
+    assert_eq!(plan.troubled[&name_of("mysql")].unwrap().as_second(), 1_000_008);
+    host.keep_trouble(&name_of("mysql"), &restarted(16)).unwrap();
+    let plan = planned(&records, &host);
+    assert!(plan.held[&name_of("mysql")].contains("16 restarts"), "{plan}");
+    assert_eq!(plan.troubled[&name_of("mysql")], None);
 }
 
 #[test]

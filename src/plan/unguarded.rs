@@ -124,6 +124,8 @@ fn close(
         Some((container, spec)) => Step::ReplaceContainer {
             old: id,
             old_is_up: true,
+            // The way back would open the ports.
+            proof: None,
             new: Box::new(NewContainer {
                 network: given.desired.bridge.as_ref().map(|bridge| bridge.name.clone()),
                 spec,

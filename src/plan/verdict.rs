@@ -1,96 +1,241 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! One container that should run: what is wrong with it.
+//! One container that should run: what is wrong with it, and whether something is done about it now.
+
+use jiff::Timestamp;
 
 use crate::db::value::ContainerName;
 use crate::plan::data::{Successor, held, not_given_up};
 use crate::plan::reason::differences;
+use crate::plan::retry::{self, Decision};
 use crate::plan::{Given, Reason};
 use crate::state::container::SpecHash;
-use crate::state::{Container, ObservedContainer, Running};
+use crate::state::trouble::{Autopsy, FailedReplacement, Trouble};
+use crate::state::{Container, Health, ObservedContainer, Running};
 
 /// What is to be done about a container.
-pub(crate) enum Verdict {
+pub(crate) enum Act {
+    /// It is made.
     Create,
-    Replace {
-        old: ObservedContainer,
-        reason: Reason,
-    },
-    Start {
-        reason: Reason,
-    },
-    Restart,
-    /// It is not replaced, and runs as it is.
-    Keep {
-        why: String,
-        old: ObservedContainer,
-    },
+    /// It is made anew.
+    Replace { old: ObservedContainer, reason: Reason },
+    /// It is the new one of an interrupted replacement, and has to show that it serves.
+    Finish { previous: String },
+    /// It is started.
+    Start { reason: Reason },
+    /// It is ended and started.
+    Restart { reason: Reason },
+}
+
+/// What is decided about a container.
+pub(crate) enum Verdict {
+    /// Something is done.
+    Do(Act),
+    /// It is left to a person, or to its time, and kept running as it is.
+    Leave { why: String, until: Option<Timestamp>, meanwhile: Option<Act> },
+    /// It stays as it is.
     Hold(String),
 }
 
-/// What is wrong with a container that should run; `None` when nothing is.
+/// What is decided about a container that should run; `None` when nothing is wrong with it.
 pub(crate) fn verdict(
     given: &Given<'_>,
     name: &ContainerName,
     container: &Container,
     found: Option<&ObservedContainer>,
 ) -> Option<Verdict> {
-    let verdict = differs(given, name, container, found)?;
-    let Verdict::Replace { old, .. } = &verdict else { return Some(verdict) };
-    let paths = not_given_up(given, name, Successor::TakesOver(&container.spec));
-    if paths.is_empty() {
-        return Some(verdict);
-    }
-    Some(Verdict::Keep { why: held(name, &paths), old: old.clone() })
-}
-
-/// The same, whatever is lost by it.
-fn differs(
-    given: &Given<'_>,
-    name: &ContainerName,
-    container: &Container,
-    found: Option<&ObservedContainer>,
-) -> Option<Verdict> {
-    let Some(found) = found else { return Some(Verdict::Create) };
-    let wanted = container.spec.hash();
+    let Some(found) = found else { return Some(Verdict::Do(Act::Create)) };
     if !found.hash.starts_with(SpecHash::VERSION) {
         return Some(Verdict::Hold(format!(
             "its container was made by another version of wharf ({})",
             found.hash
         )));
     }
-    let old = found.clone();
-    if found.hash != wanted.as_str() {
+    let Some(reason) = differs(given, name, container, found) else {
+        return as_it_is(given, name, found);
+    };
+    let paths = not_given_up(given, name, Successor::TakesOver(&container.spec));
+    let why = failed_before(given, name, container)
+        .or_else(|| (!paths.is_empty()).then(|| held(name, &paths)));
+    let Some(why) = why else {
+        return Some(Verdict::Do(Act::Replace { old: found.clone(), reason }));
+    };
+    match as_it_is(given, name, found) {
+        Some(Verdict::Do(act)) => Some(Verdict::Leave { why, until: None, meanwhile: Some(act) }),
+        None => Some(Verdict::Leave { why, until: None, meanwhile: None }),
+        Some(other @ (Verdict::Leave { .. } | Verdict::Hold(_))) => Some(other),
+    }
+}
+
+/// Why a container cannot stay the one that it is.
+fn differs(
+    given: &Given<'_>,
+    name: &ContainerName,
+    container: &Container,
+    found: &ObservedContainer,
+) -> Option<Reason> {
+    if found.hash != container.spec.hash().as_str() {
         let differences = given
             .applied
             .get(name)
             .map(|applied| differences(applied, &container.spec.canonical()))
             .unwrap_or_default();
-        return Some(Verdict::Replace { old, reason: Reason::Differs(differences) });
+        return Some(Reason::Differs(differences));
     }
     let current = given.observed.images.get(&container.spec.image);
     if !found.image_current && current.is_some_and(|id| *id != found.image_id) {
-        return Some(Verdict::Replace { old, reason: Reason::ImageMoved });
+        return Some(Reason::ImageMoved);
     }
+    (found.state == Running::Dead).then(|| Reason::NotRunning(found.status.clone()))
+}
+
+/// Why the replacement is not tried again: it failed, and neither record nor image has changed.
+fn failed_before(given: &Given<'_>, name: &ContainerName, container: &Container) -> Option<String> {
+    let FailedReplacement { at, why, .. } = failed(given, name, container)?;
+    Some(format!(
+        "its replacement failed at {}: {why}; the old container is in service; to try again: wharf retry {name}",
+        shown(*at)
+    ))
+}
+
+fn failed<'a>(
+    given: &Given<'a>,
+    name: &ContainerName,
+    container: &Container,
+) -> Option<&'a FailedReplacement> {
+    let failed = given.past.troubles.get(name)?.replacement.as_ref()?;
+    let image = given.observed.images.get(&container.spec.image);
+    let is_same_image = image.is_none_or(|image| failed.image.is_empty() || *image == failed.image);
+    (failed.hash == container.spec.hash().as_str() && is_same_image).then_some(failed)
+}
+
+/// What becomes of a container that is not replaced.
+fn as_it_is(given: &Given<'_>, name: &ContainerName, found: &ObservedContainer) -> Option<Verdict> {
     match found.state {
+        Running::Created => {
+            let reason = Reason::NotRunning(found.status.clone());
+            Some(Verdict::Do(Act::Start { reason }))
+        }
+        Running::Exited => Some(ended(given, name, found)),
         Running::Running | Running::Paused | Running::Restarting => {
-            given.restart.contains(name).then_some(Verdict::Restart)
+            if given.restart.contains(name) {
+                return Some(Verdict::Do(Act::Restart { reason: Reason::ByHand }));
+            }
+            (found.health == Some(Health::Unhealthy)).then(|| unhealthy(given, name, found))
         }
-        Running::Created | Running::Exited => {
-            Some(Verdict::Start { reason: Reason::NotRunning(found.status.clone()) })
-        }
-        Running::Dead => {
-            Some(Verdict::Replace { old, reason: Reason::NotRunning(found.status.clone()) })
-        }
+        Running::Dead => None,
     }
 }
 
-/// What becomes of a container that is not replaced: one that has ended is started again.
-pub(crate) fn start_as_it_is(old: &ObservedContainer) -> Option<Verdict> {
-    match old.state {
-        Running::Created | Running::Exited => {
-            Some(Verdict::Start { reason: Reason::NotRunning(old.status.clone()) })
-        }
-        Running::Running | Running::Paused | Running::Restarting | Running::Dead => None,
+/// What is remembered of the container that is there.
+fn trouble<'a>(
+    given: &Given<'a>,
+    name: &ContainerName,
+    found: &ObservedContainer,
+) -> Option<&'a Trouble> {
+    given.past.troubles.get(name).filter(|trouble| trouble.hash == found.hash)
+}
+
+fn ended(given: &Given<'_>, name: &ContainerName, found: &ObservedContainer) -> Verdict {
+    let (now, autopsy) = (given.past.now, given.past.autopsies.get(name));
+    let before = trouble(given, name, found).map(|trouble| trouble.ended.as_slice());
+    let since = autopsy.and_then(|autopsy| autopsy.ended_at).unwrap_or(now);
+    let words = autopsy.map(Autopsy::words).unwrap_or_default();
+    let words = if words.is_empty() { found.status.clone() } else { words };
+    match retry::decide(&retry::ENDED, before.unwrap_or_default(), since, now) {
+        Decision::RestartNow => Verdict::Do(Act::Start { reason: Reason::Ended(words) }),
+        Decision::Wait(until) => Verdict::Leave {
+            why: format!(
+                "it ends again and again ({words}) and is started again at {}; at once: wharf retry {name}",
+                shown(until)
+            ),
+            until: Some(until),
+            meanwhile: None,
+        },
+        Decision::GiveUp(count) => Verdict::Leave {
+            why: format!(
+                "it has ended after each of {count} restarts and is not started any more ({words}); to try again: wharf retry {name}"
+            ),
+            until: None,
+            meanwhile: None,
+        },
     }
+}
+
+fn unhealthy(given: &Given<'_>, name: &ContainerName, found: &ObservedContainer) -> Verdict {
+    let now = given.past.now;
+    let before =
+        trouble(given, name, found).map(|trouble| trouble.unhealthy.as_slice()).unwrap_or_default();
+    let words = given.past.autopsies.get(name).map(Autopsy::words);
+    let words = words.unwrap_or_default();
+    let told = if words.is_empty() { String::new() } else { format!(" ({words})") };
+    // Since the last restart: how long it was well before is for [`left_of`] to say.
+    let since = before.last().copied().unwrap_or(now);
+    match retry::decide(&retry::UNHEALTHY, before, since, now) {
+        Decision::RestartNow => Verdict::Do(Act::Restart { reason: Reason::Unhealthy(words) }),
+        Decision::Wait(until) => Verdict::Leave {
+            why: format!(
+                "its health check fails{told}; it is restarted again at {}; at once: wharf retry {name}",
+                shown(until)
+            ),
+            until: Some(until),
+            meanwhile: None,
+        },
+        Decision::GiveUp(count) => Verdict::Leave {
+            why: format!(
+                "its health check fails after each of {count} restarts{told}; it is left running; to try again: wharf retry {name}"
+            ),
+            until: None,
+            meanwhile: None,
+        },
+    }
+}
+
+/// What of `trouble` still counts for the container of `name`; it is over when the record or the image has
+/// changed, and when the container has been well for a while.
+pub fn left_of(given: &Given<'_>, name: &ContainerName, trouble: &Trouble) -> Trouble {
+    let mut left = trouble.clone();
+    let found = given.observed.containers.get(name);
+    let container = given.desired.containers.get(name);
+    if container.is_some_and(|container| failed(given, name, container).is_none()) {
+        left.replacement = None;
+    }
+    let is_well = found.is_some_and(|found| {
+        let health = found.health.is_none_or(|health| health == Health::Healthy);
+        found.state.is_up() && health
+    });
+    let last = trouble.ended.iter().chain(&trouble.unhealthy).max();
+    let is_long_ago = last.is_some_and(|last| given.past.now.duration_since(*last) >= retry::WELL);
+    if found.is_some_and(|found| found.hash != trouble.hash) || (is_well && is_long_ago) {
+        left.ended.clear();
+        left.unhealthy.clear();
+    }
+    left
+}
+
+/// The containers about which more must be known: they are not well, and not for the first time.
+pub fn to_examine(given: &Given<'_>) -> Vec<ContainerName> {
+    let is_unwell = |found: &ObservedContainer| {
+        found.state == Running::Exited || found.health == Some(Health::Unhealthy)
+    };
+    let wanted = |name: &ContainerName| {
+        given.desired.containers.get(name).is_some_and(|container| container.wanted.is_up())
+    };
+    given
+        .observed
+        .containers
+        .iter()
+        .filter(|(name, found)| {
+            let is_known =
+                trouble(given, name, found).is_some_and(|trouble| !trouble.ended.is_empty());
+            let unhealthy = found.health == Some(Health::Unhealthy);
+            wanted(name) && is_unwell(found) && (is_known || unhealthy)
+        })
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+/// A time as an admin reads it.
+fn shown(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }

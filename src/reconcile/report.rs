@@ -40,6 +40,10 @@ pub struct Report {
     pub blocked: Vec<String>,
     /// Containers that are not touched, and why.
     pub held: BTreeMap<String, String>,
+    /// Those of them that need a person, or wait for their time.
+    pub troubled: BTreeSet<String>,
+    /// When the next of those that wait is due.
+    pub again_at: Option<Timestamp>,
     /// What is still to be done after the pass.
     pub remaining: Vec<PlanLine>,
     /// One row a container record.
@@ -203,6 +207,8 @@ impl Report {
         self.next_by_clock = resolution.next_by_clock;
         self.remaining = lines(plan);
         self.held = plan.held.iter().map(|(name, why)| (name.to_string(), why.clone())).collect();
+        self.troubled = plan.troubled.keys().map(ToString::to_string).collect();
+        self.again_at = plan.troubled.values().flatten().min().copied();
         // A container whose record is gone is still ours until it is removed.
         let gone = observed.containers.keys().filter(|name| !images.contains_key(*name));
         self.containers = images
@@ -244,7 +250,7 @@ impl Report {
 
     /// Whether something was asked for and is not so.
     pub fn has_faults(&self) -> bool {
-        !self.rejected.is_empty() || !self.failed.is_empty()
+        !self.rejected.is_empty() || !self.failed.is_empty() || !self.troubled.is_empty()
     }
 
     /// Whether one of `names`, or the host itself, was asked for something and is not so.
@@ -253,6 +259,7 @@ impl Report {
         let of_host = |rejection: &Rejection| rejection.database == DbName::CONFIGURATION;
         self.rejected.iter().any(|rejection| of_host(rejection) || is_one(&rejection.key))
             || self.failed.iter().any(|failure| failure.record.as_deref().is_none_or(is_one))
+            || self.troubled.iter().any(|record| is_one(record))
     }
 
     /// Whether the host is as the records say.

@@ -38,8 +38,38 @@ pub struct Container {
     pub priority: i64,
     /// How to see that it serves, when somebody waits for it.
     pub readiness: Readiness,
+    /// How often its health check is made, by the engine or by us.
+    pub pace: HealthPace,
     /// Directories below the data root that it mounts.
     pub directories: BTreeSet<PathBuf>,
+}
+
+/// How often a health check is made, and when it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthPace {
+    /// Between two checks.
+    pub interval: Duration,
+    /// For one check.
+    pub timeout: Duration,
+    /// Failures in a row until it counts as unhealthy.
+    pub retries: u32,
+    /// Time after the start in which a failure does not count.
+    pub start_period: Duration,
+}
+
+impl Container {
+    /// How much longer than others it may need until it serves, by its record.
+    pub fn patience(&self) -> Duration {
+        match self.readiness {
+            Readiness::Running => Duration::ZERO,
+            Readiness::Tcp(..) | Readiness::Http(..) => self.pace.start_period,
+            // The engine makes the first check after the first interval.
+            Readiness::Health => {
+                let once = self.pace.interval + self.pace.timeout;
+                self.pace.start_period + once.saturating_mul(self.pace.retries)
+            }
+        }
+    }
 }
 
 /// Whether a container should run, and who says so.

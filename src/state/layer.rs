@@ -22,6 +22,9 @@ pub struct Layer {
     /// Paths in its own layer that were made or changed since it was created; directories are among
     /// them, the engine does not tell them from files.
     pub changed: BTreeSet<PathBuf>,
+    /// Those of them that are directories, or were written by the first or the last start of the container:
+    /// the next start makes them again.
+    pub remade: BTreeSet<PathBuf>,
     /// Where something is mounted: what is there is not in the layer.
     pub mounted: BTreeSet<PathBuf>,
     /// Where a volume without a name is mounted, which is not known to be empty.

@@ -18,7 +18,9 @@ mod matrix;
 mod neighbours;
 mod network;
 mod pass;
+mod way_back;
 mod web;
+mod well;
 
 use std::time::Duration;
 

@@ -8,13 +8,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bollard::models::{ChangeType, ContainerInspectResponse, FilesystemChange};
-use bollard::query_parameters::InspectContainerOptions;
+use bollard::query_parameters::{ContainerArchiveInfoOptionsBuilder, InspectContainerOptions};
+use jiff::Timestamp;
 
 use super::{Engine, is_unnamed};
 use crate::db::value::ContainerName;
 use crate::host::Error as HostError;
+use crate::plan::data;
 use crate::state::container::{Mount, MountedFrom};
 use crate::state::layer::{Layer, LayerQuery};
+
+/// Most paths of one container that are looked at.
+const MOST_ASKED: usize = 64;
+
+/// The bit of a directory in what the engine tells of a path. Source: `ModeDir` in Go's `io/fs`.
+const DIRECTORY: u32 = 1 << 31;
 
 impl Engine {
     /// What the containers of `wanted` hold; one that is gone holds nothing.
@@ -36,6 +44,7 @@ impl Engine {
             let doing = format!("look what container {name} has written");
             let changes = self.call(doing, self.limit, changes).await?.flatten();
             let mut layer = layer(&found, changes.unwrap_or_default());
+            layer.remade = self.remade(&query.id, &found, &layer).await?;
             for mount in &query.mounts {
                 if self.is_filled(mount).await? {
                     layer.filled.insert(mount.target.clone());
@@ -44,6 +53,39 @@ impl Engine {
             layers.insert(name.clone(), layer);
         }
         Ok(layers)
+    }
+
+    /// Which of what was written is a directory, or of the first or the last start. Of very many paths only the first
+    /// are looked at; the others count as data.
+    async fn remade(
+        &self,
+        id: &str,
+        found: &ContainerInspectResponse,
+        layer: &Layer,
+    ) -> Result<BTreeSet<PathBuf>, HostError> {
+        let started = found.state.as_ref().and_then(|state| state.started_at.as_deref());
+        let made = found.created.as_ref().map(ToString::to_string);
+        let starts: Vec<Timestamp> = [started, made.as_deref()]
+            .into_iter()
+            .flatten()
+            .filter_map(|at| at.parse().ok())
+            .collect();
+        let mut remade = BTreeSet::new();
+        for path in data::written(layer).take(MOST_ASKED) {
+            let options =
+                ContainerArchiveInfoOptionsBuilder::default().path(&path.to_string_lossy()).build();
+            let ask = self.client().get_container_archive_info(id, Some(options));
+            let doing = format!("look at {} of a container", path.display());
+            let Some(stat) = self.call(doing, self.limit, ask).await? else { continue };
+            let modified =
+                stat.modification_time.as_ref().and_then(|at| at.parse::<Timestamp>().ok());
+            let is_of_start = modified
+                .is_some_and(|at| starts.iter().any(|started| data::is_of_start(at, *started)));
+            if stat.file_mode & DIRECTORY != 0 || is_of_start {
+                remade.insert(path.clone());
+            }
+        }
+        Ok(remade)
     }
 
     /// Whether there is something in what `mount` brings.

@@ -47,10 +47,7 @@ pub(super) fn observed(listed: Vec<ContainerSummary>, bridge: Option<&Bridge>) -
                 observed.facts.on_bridge.insert(record.clone());
             }
         }
-        let role = [Role::Next, Role::Previous]
-            .into_iter()
-            .find(|role| name == format!("{record}{}", role.suffix()));
-        if let Some(role) = role {
+        if let Some(role) = Role::of(&record, &name) {
             let id = container.id.clone().unwrap_or_default();
             observed.leftovers.push(Leftover { id, record, name, role, state: state(&container) });
         } else if name == record.as_str() {
@@ -204,11 +201,8 @@ pub(super) fn listed(container: ContainerSummary) -> Listed {
     let name = name_of(&container);
     let label = container.labels.as_ref().and_then(|labels| labels.get(LABEL_RECORD));
     let record = label.and_then(|record| value::container_name(record).ok());
-    let is_ours = |record: &ContainerName| {
-        let temporary = [Role::Next, Role::Previous];
-        name == record.as_str()
-            || temporary.iter().any(|role| name == format!("{record}{}", role.suffix()))
-    };
+    let is_ours =
+        |record: &ContainerName| name == record.as_str() || Role::of(record, &name).is_some();
     let mut bindings: Vec<Binding> = container.ports.iter().flatten().filter_map(binding).collect();
     bindings.sort_unstable();
     Listed {
@@ -271,6 +265,24 @@ mod tests {
         assert!(found.containers.is_empty());
         let roles: Vec<Role> = found.leftovers.iter().map(|left| left.role).collect();
         assert_eq!(roles, [Role::Next, Role::Previous]);
+    }
+
+    #[test]
+    fn a_record_called_as_a_temporary_name_is_a_record() {
+        let wiki = value::container_name("wiki").unwrap();
+        let next = Role::Next.name(&wiki);
+        assert!(value::container_name(&next).is_err(), "a record could be called {next}");
+        let found = observed(
+            vec![
+                summary("wiki", &[(LABEL_RECORD, "wiki")], "a"),
+                summary("wiki.next", &[(LABEL_RECORD, "wiki.next")], "a"),
+                summary(&next, &[(LABEL_RECORD, "wiki")], "a"),
+            ],
+            None,
+        );
+        let records: Vec<&str> = found.containers.keys().map(ContainerName::as_str).collect();
+        assert_eq!(records, ["wiki", "wiki.next"]);
+        assert_eq!(found.leftovers[0].name, next);
     }
 
     #[test]

@@ -11,7 +11,10 @@ const BOX: &str = "box1 service status enabled Image demo-db PortMapping none Ma
 
 /// Writes a file into the layer of container `box1`.
 fn write(lab: &Lab, path: &str) {
-    let line = format!("mkdir -p $(dirname {path}) && echo precious > {path}");
+    // Not of now: what is written right after a start is made again by the next one.
+    let line = format!(
+        "mkdir -p $(dirname {path}) && echo precious > {path} && touch -t 202601010000 {path}"
+    );
     lab.exec("box1", &["sh", "-c", &line]).succeeded();
 }
 
@@ -50,15 +53,18 @@ fn data_in_a_layer_holds_a_replacement_until_it_is_given_up() {
     apply(&lab);
     write(&lab, "/srv/app/table");
     write(&lab, "/tmp/passing");
+    lab.exec("box1", &["sh", "-c", "mkdir /empty && echo x > /made-by-the-start"]).succeeded();
     let id = lab.id("box1");
     setprop(&lab, "box1 MaxMemory 48");
 
-    let held = lab.wharf(&["apply"]).succeeded().stdout;
+    let held = lab.wharf(&["apply"]).ended_with(1).stdout;
     assert!(held.contains("hold box1: it holds data in no declared mount"), "{held}");
-    assert!(held.contains("/srv/app/table") && !held.contains("passing"), "{held}");
+    assert!(held.contains("would be lost: /srv/app/table; "), "{held}");
     assert_eq!(lab.id("box1"), id);
     assert!(lab.runs("box1"));
-    lab.wharf(&["apply", "--accept-data-loss", "other"]).succeeded();
+    lab.wharf(&["apply", "--accept-data-loss", "other"])
+        .ended_with(1)
+        .complains_of(&["box1", "/srv/app"]);
     assert_eq!(lab.id("box1"), id);
 
     lab.wharf(&["apply", "--accept-data-loss", "box1"]).succeeded();
@@ -78,7 +84,7 @@ fn a_mount_covers_data_once_there_is_something_in_it() {
     std::fs::create_dir(&kept).unwrap();
     setprop(&lab, &format!("box1 MountPath {}:/srv/app", kept.display()));
 
-    lab.wharf(&["apply"]).succeeded();
+    lab.wharf(&["apply"]).ended_with(1);
     assert_eq!(lab.id("box1"), id, "an empty directory is no copy");
 
     std::fs::write(kept.join("table"), "precious\n").unwrap();
@@ -97,10 +103,10 @@ fn a_deleted_record_with_data_leaves_a_stopped_container() {
     let id = lab.id("box1");
     lab.db(&["docker_containers", "delete", "box1"]);
 
-    lab.wharf(&["apply"]).succeeded();
+    lab.wharf(&["apply"]).ended_with(1).complains_of(&["box1", "its record is deleted"]);
     assert_eq!(lab.id("box1"), id);
     assert!(!lab.runs("box1"));
-    let status = lab.wharf(&["status"]).succeeded().stdout;
+    let status = lab.wharf(&["status"]).ended_with(1).stdout;
     assert!(
         status.contains("hold box1: its record is deleted; it is stopped and kept"),
         "{status}"
