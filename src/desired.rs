@@ -176,7 +176,7 @@ impl Props {
 pub fn query(snapshot: &Snapshot, schema: &Schema, root: &Root, overrides: &Overrides) -> Query {
     let (host, _) = network::host_record(snapshot, schema, root);
     let (drafts, _) = drafts(snapshot, schema, &host, overrides);
-    let mut query = Query { bridge: host.bridge, ..Query::default() };
+    let mut query = Query { bridge: host.bridge, filter: host.filter, ..Query::default() };
     for draft in drafts.values() {
         query.mount_sources.extend(draft.host_sources());
         query.ports.extend(draft.exposure.iter().flat_map(|exposure| exposure.ports.iter()));

@@ -47,7 +47,7 @@ use crate::plan::Step;
 use crate::settings::Root;
 use crate::state::layer::{Layer, LayerQuery};
 use crate::state::trouble::{Autopsy, Trouble};
-use crate::state::{Bridge, Observed, ObservedNetwork, Query};
+use crate::state::{Bridge, Observed, ObservedNetwork, PacketFilter, Query};
 
 /// Why the machine could not be looked at or changed.
 #[derive(Debug, thiserror::Error)]
@@ -93,8 +93,8 @@ pub enum Error {
         source: command::Error,
     },
     /// The kernel does not hold what was loaded.
-    #[error("the guard table does not read back as it was loaded")]
-    GuardNotLoaded,
+    #[error("the guard does not read back as it was loaded")]
+    GuardNotLoaded(PacketFilter),
     /// A container did not come to serve.
     #[error("container '{name}' does not serve: {why}")]
     NotReady {
@@ -130,7 +130,12 @@ impl Error {
                     path.display()
                 ))
             }),
-            Self::GuardNotLoaded => Some("nft list table inet wharf".to_owned()),
+            Self::GuardNotLoaded(PacketFilter::Nftables) => {
+                Some("nft list table inet wharf".to_owned())
+            }
+            Self::GuardNotLoaded(PacketFilter::Iptables) => {
+                Some("iptables-save -t mangle; ip6tables-save -t mangle".to_owned())
+            }
             Self::NotReady { name, .. } => Some(format!("docker logs {name}")),
             Self::File { path, source } => denied(path, source),
             Self::Unit { source, .. } => source.remedy(),
@@ -283,8 +288,9 @@ impl System {
 impl Host for System {
     async fn observe(&self, query: &Query) -> Result<Observed, Error> {
         // The kernel and the files are read while the engine makes its list.
+        let filter = firewall::filter(query.filter);
         let (engine, guard) =
-            tokio::join!(self.engine.observe(query), self.firewall.observe(query.note));
+            tokio::join!(self.engine.observe(query), self.firewall.observe(filter, query.note));
         let engine = engine?;
         let mut observed = Observed {
             guard: guard?,
@@ -302,6 +308,7 @@ impl Host for System {
         }
         observed.files = file::observe(&query.targets, &self.memory)?;
         network::facts(query, &self.root, &mut observed)?;
+        observed.facts.filter = filter;
         observed.facts.memory_bytes = machine::memory_bytes();
         observed.facts.forwarding_is_ours =
             self.memory.forwarding_is_ours() || !observed.forwarding;

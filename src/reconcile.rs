@@ -225,6 +225,7 @@ pub async fn teardown<H: Host>(
     let (host, _) = desired::network::host_record(&snapshot, &cx.schema, &cx.root);
     let query = Query {
         bridge: host.bridge.clone(),
+        filter: host.filter,
         targets: template::all_paths(cx.profile, &cx.root),
         ..Query::default()
     };
@@ -318,7 +319,8 @@ async fn look<H: Host>(
     lost_database(cx, mode, snapshot, &observed)?;
     let resolution = desired::resolve(snapshot, &cx.schema, &cx.root, &observed.facts, overrides);
     let suse_firewall = observed.facts.suse_services;
-    let (files, failed_templates) = render(cx, &resolution, Readers { web_server, suse_firewall });
+    let readers = Readers { web_server, suse_firewall, filter: observed.facts.filter };
+    let (files, failed_templates) = render(cx, &resolution, readers);
     let differing: Vec<ContainerName> = observed
         .containers
         .iter()

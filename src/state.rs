@@ -29,7 +29,7 @@ use crate::db::value::{ContainerName, ImageRef, MAX_CONTAINER_NAME, Port};
 pub use container::{Container, ContainerSpec, ImageSource, SpecHash, Wanted};
 pub use exposure::{Access, Exposure, Guard, Route};
 pub use file::{FileKind, RenderedFile};
-pub use network::{Bridge, EngineOptions, NameRecord};
+pub use network::{Bridge, EngineOptions, NameRecord, PacketFilter};
 
 /// Everything the records ask for, after all checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub struct Query {
     pub ports: BTreeSet<Port>,
     /// Files that templates render.
     pub targets: BTreeSet<PathBuf>,
+    /// For which packet filter the guard is; `None` leaves it to what the host has.
+    pub filter: Option<PacketFilter>,
     /// Whether to look at what the guard in the kernel keeps.
     pub in_force: bool,
     /// Whether what is seen may be noted, so that the next look is cheaper.
@@ -113,6 +115,8 @@ pub struct Facts {
     pub suse_services: bool,
     /// Bridges of other engines and of virtual machines, by their name or by what is on them.
     pub foreign_bridges: BTreeSet<String>,
+    /// For which packet filter the guard is on this host.
+    pub filter: PacketFilter,
     /// Memory of the machine in bytes; `None` when it is not known.
     pub memory_bytes: Option<u64>,
     /// What the clock says, and where; `None`: nothing is started or stopped by it.
@@ -319,15 +323,15 @@ pub enum ObservedNetwork {
     },
 }
 
-/// The guard table in the kernel.
+/// The guard in the kernel: a table of nftables, or chains of iptables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ObservedGuard {
-    /// The table is not there.
+    /// It is not there.
     #[default]
     Absent,
-    /// The table holds what was loaded from a file with this hash.
+    /// It holds what was loaded from a file with this hash.
     Loaded(String),
-    /// The table is there, and not as we loaded it.
+    /// It is there, and not as we loaded it.
     Altered,
 }
 

@@ -35,7 +35,7 @@ use tera::Context;
 
 use crate::settings::{Profile, Root};
 use crate::state::file::{Adjust, FileKind, Verb};
-use crate::state::network::OptionsPlace;
+use crate::state::network::{OptionsPlace, PacketFilter};
 use crate::state::{Desired, RenderedFile};
 
 pub use format::Format;
@@ -86,8 +86,11 @@ impl Target {
     }
 }
 
-/// Path of the guard file.
+/// Path of the guard file for nftables.
 pub const GUARD: &str = "/etc/wharf/guard.nft";
+
+/// Path of the guard file for iptables.
+pub const GUARD_IPTABLES: &str = "/etc/wharf/guard.iptables";
 
 /// Path of the names for dnsmasq: both Debian's and openSUSE's read all of this directory.
 pub const NAMES: &str = "/etc/dnsmasq.d/wharf.conf";
@@ -105,19 +108,13 @@ pub struct Readers {
     pub web_server: bool,
     /// `SuSEfirewall2`, for ports.
     pub suse_firewall: bool,
+    /// The packet filter that the guard is for.
+    pub filter: PacketFilter,
 }
 
 /// The targets that `desired` calls for.
 pub fn targets(desired: &Desired, readers: Readers, profile: Profile, root: &Root) -> Vec<Target> {
-    let mut targets = vec![Target {
-        kind: FileKind::Guard,
-        template: "etc/wharf/guard.nft",
-        path: root.at(GUARD),
-        format: Format::Nftables,
-        mode: 0o600,
-        check: Some(words(&["nft", "-c", "-f", "{file}"])),
-        adjust: None,
-    }];
+    let mut targets = vec![guard(readers.filter, root)];
     if readers.web_server {
         targets.push(Target {
             kind: FileKind::WebAlias,
@@ -171,10 +168,31 @@ pub fn targets(desired: &Desired, readers: Readers, profile: Profile, root: &Roo
     targets
 }
 
+fn guard(filter: PacketFilter, root: &Root) -> Target {
+    let (path, format, check) = match filter {
+        PacketFilter::Nftables => (GUARD, Format::Nftables, &["nft", "-c", "-f", "{file}"][..]),
+        // Nothing is in it but addresses, numbers and the name of an interface.
+        PacketFilter::Iptables => (
+            GUARD_IPTABLES,
+            Format::Plain,
+            &["iptables-restore", "--test", "--noflush", "{file}"][..],
+        ),
+    };
+    Target {
+        kind: FileKind::Guard,
+        template: path.trim_start_matches('/'),
+        path: root.at(path),
+        format,
+        mode: 0o600,
+        check: Some(words(check)),
+        adjust: None,
+    }
+}
+
 /// Every path that some target may have, to be looked at before it is known which are called for.
 pub fn all_paths(profile: Profile, root: &Root) -> BTreeSet<PathBuf> {
     let options = ["/etc/docker/daemon.json", "/etc/sysconfig/docker"];
-    let ours = [GUARD, NAMES, profile.web_alias_file(), MASQ_PORTS, SUSE_PORTS];
+    let ours = [GUARD, GUARD_IPTABLES, NAMES, profile.web_alias_file(), MASQ_PORTS, SUSE_PORTS];
     ours.into_iter().chain(options).map(|path| root.at(path)).collect()
 }
 
@@ -222,7 +240,7 @@ mod tests {
         let facts = Facts::of_lan("10.77.0.0/24");
         let resolution = resolve(&snapshot, &Schema::new(None), &root, &facts, &Overrides::new());
         let view = View::of(&resolution.desired).into_context();
-        let readers = Readers { web_server: true, suse_firewall: true };
+        let readers = Readers { web_server: true, suse_firewall: true, ..Readers::default() };
         targets(&resolution.desired, readers, Profile::Sme, &root)
             .iter()
             .find(|target| target.path().ends_with(path))

@@ -38,6 +38,7 @@ pub(super) fn serve(root: &Path) -> Exit {
         if let Err(error) = trigger::guard(cx.host.firewall().clone(), sender.clone()) {
             tracing::warn!(%error, "changes of the guard table by others are seen by the timer only");
         }
+        trigger::chains(cx.host.firewall().clone(), sender.clone());
         if let Err(error) = trigger::network(sender.clone()) {
             tracing::warn!(%error, "changes of addresses and routes are seen by the timer only");
         }

@@ -108,10 +108,11 @@ pub(super) fn status(report: &Report) -> String {
     let bridge = report.host.bridge.as_deref().unwrap_or("none");
     let forwarding = if report.host.forwarding { "on" } else { "off" };
     let local = report.host.local_networks.join(" ");
+    let links = if report.host.links == "open" { ", links open" } else { "" };
     line(
         &mut text,
         &format!(
-            "host: bridge {bridge}, forwarding {forwarding}, guard {}, local networks {local}",
+            "host: bridge {bridge}, forwarding {forwarding}, guard {}{links}, local networks {local}",
             report.host.guard
         ),
     );

@@ -157,6 +157,33 @@ pub fn guard(firewall: Firewall, triggers: mpsc::Sender<Trigger>) -> io::Result<
     thread::Builder::new().name("guard".to_owned()).spawn(tell).map(drop)
 }
 
+/// Between two looks at chains of iptables.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Between two questions whether there are any.
+const SELDOM: Duration = Duration::from_secs(15);
+
+/// Turns changes of the guard's chains by others into triggers: of those the kernel tells nobody.
+pub fn chains(firewall: Firewall, triggers: mpsc::Sender<Trigger>) {
+    tokio::spawn(async move {
+        // A guard that cannot be mended is told once.
+        let mut told = None;
+        while !triggers.is_closed() {
+            if !firewall.is_iptables() {
+                sleep(SELDOM).await;
+                continue;
+            }
+            sleep(LOOK).await;
+            let found = firewall.drift().await.ok().flatten();
+            let is_news = found.is_some() && found != told;
+            told = found;
+            if is_news && triggers.send(Trigger::Guard("somebody".to_owned())).await.is_err() {
+                break;
+            }
+        }
+    });
+}
+
 /// Turns changes of addresses and routes into triggers, in a thread of its own.
 ///
 /// # Errors

@@ -210,6 +210,9 @@ pub fn guard(
             }));
             egress(&mut guard, address, &draft.egress);
         }
+        if host.is_open && counts(draft, facts, &["Address"]) {
+            guard.members.extend(draft.address);
+        }
         links(&mut guard, draft, drafts, facts);
     }
     close_what_is_still_published(&mut guard, facts);

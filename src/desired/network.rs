@@ -15,7 +15,7 @@ use crate::db::value::{self, ContainerName};
 use crate::desired::container::Draft;
 use crate::desired::{Props, Rejection, Snapshot, check as check_record};
 use crate::settings::Root;
-use crate::state::network::OptionsPlace;
+use crate::state::network::{OptionsPlace, PacketFilter};
 use crate::state::{Bridge, EngineOptions, Facts};
 
 /// Interface of the managed bridge when the record says nothing.
@@ -47,6 +47,10 @@ pub struct HostRecord {
     pub name_service: bool,
     /// Whether aliases are rendered for the host's web server.
     pub web_server: bool,
+    /// For which packet filter the guard is; `None` leaves it to what the host has.
+    pub filter: Option<PacketFilter>,
+    /// Whether our containers talk to each other without links.
+    pub is_open: bool,
     domain: Option<String>,
 }
 
@@ -94,6 +98,12 @@ pub fn host_record(
         certificates: path("TlsCertPath"),
         name_service: props.get("NameService") == Some("dnsmasq"),
         web_server: props.get("WebServer") != Some("none"),
+        filter: match props.get("Firewall") {
+            Some("nftables") => Some(PacketFilter::Nftables),
+            Some("iptables") => Some(PacketFilter::Iptables),
+            Some(_) | None => None,
+        },
+        is_open: props.get("Links") == Some("open"),
         domain: domain(snapshot),
     };
     let faults = faults.into_iter().chain(one_word(&mut host)).collect();

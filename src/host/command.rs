@@ -85,6 +85,12 @@ impl Error {
     }
 }
 
+/// Whether `program` is somewhere in the path.
+pub fn exists(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
 /// How long a program gets.
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The guard table `inet wharf`: loaded in one transaction, read back, compared with what the kernel
-//! said right after our own load.
+//! The guard, the table `inet wharf` or chains of iptables ([`iptables`]): loaded in one transaction, read
+//! back, compared with what the kernel said right after our own load.
 //!
 //! It is never compared with the text that was loaded: `nft` prints sets merged and sorted in its
 //! own way, and differently by version. And as long as nobody has changed any rule (the kernel counts the
 //! changes), it is not read at all.
 
 mod beside;
+mod chains;
 mod delta;
 pub mod firewalld;
+mod iptables;
 mod netlink;
 mod sets;
 
@@ -26,7 +28,8 @@ use crate::settings::Root;
 use crate::state::container::hex;
 use crate::state::exposure::HostPort;
 use crate::state::socket::Standing;
-use crate::state::{Bridge, Guard, ObservedGuard};
+use crate::state::{Bridge, Guard, ObservedGuard, PacketFilter};
+use crate::template::GUARD_IPTABLES;
 
 pub use beside::{Expected, Missed};
 pub use netlink::{Change, Watch};
@@ -57,13 +60,34 @@ impl Firewall {
         Self::new(Memory::new(root.at("/var/lib/wharf")), root)
     }
 
-    /// The guard table in the kernel; when `note`, what was seen is noted for the next look.
+    /// The guard for `filter` in the kernel; when `note`, what was seen is noted for the next look.
     ///
     /// # Errors
     ///
-    /// `nft` is missing or not allowed to look.
-    pub async fn observe(&self, note: bool) -> Result<ObservedGuard, Error> {
+    /// A program of the filter is missing or not allowed to look.
+    pub async fn observe(&self, filter: PacketFilter, note: bool) -> Result<ObservedGuard, Error> {
         let loaded = self.memory.guard();
+        // What was loaded into the other filter is still there.
+        if loaded.as_ref().is_some_and(|loaded| loaded.filter != filter) {
+            return Ok(ObservedGuard::Altered);
+        }
+        match filter {
+            PacketFilter::Nftables => self.observe_table(loaded, note).await,
+            PacketFilter::Iptables => Ok(match (iptables::list().await?, loaded) {
+                (None, _) => ObservedGuard::Absent,
+                (Some(text), Some(loaded)) if loaded.echo == hash(text.as_bytes()) => {
+                    ObservedGuard::Loaded(loaded.source)
+                }
+                (Some(_), _) => ObservedGuard::Altered,
+            }),
+        }
+    }
+
+    async fn observe_table(
+        &self,
+        loaded: Option<LoadedGuard>,
+        note: bool,
+    ) -> Result<ObservedGuard, Error> {
         if let Some(loaded) = &loaded
             && self.is_untouched(&loaded.source)
         {
@@ -114,6 +138,24 @@ impl Firewall {
         self.memory.guard().is_some_and(|loaded| self.is_untouched(&loaded.source))
     }
 
+    /// What the chains of iptables are, as a word, when they were loaded and are not as they were then.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub async fn drift(&self) -> Result<Option<String>, Error> {
+        let text = iptables::list().await?.unwrap_or_default();
+        let now = hash(text.as_bytes());
+        // Asked after the look: a load that ends meanwhile is remembered last.
+        let loaded = self.memory.guard().filter(|loaded| loaded.filter == PacketFilter::Iptables);
+        Ok(loaded.filter(|loaded| loaded.echo != now).map(|_| now))
+    }
+
+    /// Whether what was loaded last went into chains of iptables, of whose changes nobody tells.
+    pub fn is_iptables(&self) -> bool {
+        self.memory.guard().is_some_and(|loaded| loaded.filter == PacketFilter::Iptables)
+    }
+
     fn note(&self, now: Option<String>, source: &str) -> Result<(), Error> {
         let written = match now {
             Some(now) => file::replace(&self.seen, line(&now, source).as_bytes(), 0o600),
@@ -128,8 +170,38 @@ impl Firewall {
     ///
     /// # Errors
     ///
-    /// `nft` refuses it, and the kernel holds what it held; or it does not read back.
+    /// It is refused, and the kernel holds what it held; or it does not read back.
     pub async fn load(&self, path: &Path, source: &str) -> Result<(), Error> {
+        let before = self.memory.guard().map(|loaded| loaded.filter);
+        let filter = filter_of(path);
+        match filter {
+            PacketFilter::Nftables => self.load_table(path, source).await?,
+            PacketFilter::Iptables => self.load_chains(path, source).await?,
+        }
+        // Not before the new one holds.
+        match before.filter(|before| *before != filter) {
+            Some(PacketFilter::Nftables) => remove_table().await,
+            Some(PacketFilter::Iptables) => iptables::remove().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn load_chains(&self, path: &Path, source: &str) -> Result<(), Error> {
+        let text = fs::read_to_string(path)
+            .map_err(|source| Error::File { path: path.to_owned(), source })?;
+        iptables::load(&text).await?;
+        let filter = PacketFilter::Iptables;
+        let echo = iptables::list().await?.ok_or(Error::GuardNotLoaded(filter))?;
+        let loaded = LoadedGuard {
+            source: source.to_owned(),
+            echo: hash(echo.as_bytes()),
+            rules: String::new(),
+            filter,
+        };
+        self.memory.remember_guard(&loaded, text.as_bytes())
+    }
+
+    async fn load_table(&self, path: &Path, source: &str) -> Result<(), Error> {
         let failed = |source| Error::Command { doing: "loading the guard".to_owned(), source };
         let text = fs::read_to_string(path)
             .map_err(|source| Error::File { path: path.to_owned(), source })?;
@@ -143,13 +215,14 @@ impl Firewall {
             command::run("nft", &["-f", &path.to_string_lossy()], b"").await.map_err(failed)?;
         }
         let before = now();
-        let echo = list().await?.ok_or(Error::GuardNotLoaded)?;
+        let echo = list().await?.ok_or(Error::GuardNotLoaded(PacketFilter::Nftables))?;
         read_back(&text, &String::from_utf8_lossy(&echo))?;
         self.memory.remember_guard(
             &LoadedGuard {
                 source: source.to_owned(),
                 rules: rules(&String::from_utf8_lossy(&echo)),
                 echo: hash(&echo),
+                filter: PacketFilter::Nftables,
             },
             text.as_bytes(),
         )?;
@@ -164,7 +237,13 @@ impl Firewall {
     pub async fn in_force(&self, guard: &ObservedGuard) -> Result<Guard, Error> {
         let text = match guard {
             ObservedGuard::Absent => None,
-            ObservedGuard::Loaded(_) => self.memory.guard_text(),
+            ObservedGuard::Loaded(_) => return Ok(self.kept().unwrap_or_default()),
+            // Of a chain that somebody has changed nobody knows what it still keeps; as it was loaded, it
+            // waits for the other filter.
+            ObservedGuard::Altered if self.is_iptables() => {
+                let is_whole = self.drift().await?.is_none();
+                return Ok(self.kept().filter(|_| is_whole).unwrap_or_default());
+            }
             ObservedGuard::Altered => {
                 let text = list().await?.map(|text| String::from_utf8_lossy(&text).into_owned());
                 let loaded = self.memory.guard().map(|loaded| loaded.rules);
@@ -180,17 +259,22 @@ impl Firewall {
             ObservedGuard::Absent => Standing::Absent,
             ObservedGuard::Altered => Standing::Altered,
             // Without its text nobody can say what is in it.
-            ObservedGuard::Loaded(_) => match self.memory.guard_text() {
-                Some(text) => Standing::Loaded(Box::new(sets::guard(&text))),
-                None => Standing::Altered,
-            },
+            ObservedGuard::Loaded(_) => {
+                self.kept().map_or(Standing::Altered, |guard| Standing::Loaded(Box::new(guard)))
+            }
         }
+    }
+
+    /// What the text that was loaded last keeps.
+    fn kept(&self) -> Option<Guard> {
+        let text = self.memory.guard_text()?;
+        Some(if self.is_iptables() { chains::guard(&text) } else { sets::guard(&text) })
     }
 
     /// What is to be sent so that the kernel holds `text`; `None` for all of it.
     async fn change(&self, text: &str) -> Option<String> {
         let loaded = self.memory.guard_text()?;
-        let known = match self.observe(false).await {
+        let known = match self.observe(PacketFilter::Nftables, false).await {
             Ok(ObservedGuard::Loaded(known)) => known,
             Ok(ObservedGuard::Absent | ObservedGuard::Altered) | Err(_) => return None,
         };
@@ -198,20 +282,50 @@ impl Firewall {
         is_it.then(|| delta::between(&loaded, text)).flatten().filter(|change| !change.is_empty())
     }
 
-    /// Removes the guard table.
+    /// Removes the guard.
     ///
     /// # Errors
     ///
     /// It is there and cannot be removed.
     pub async fn remove(&self) -> Result<(), Error> {
-        if list().await?.is_some() {
-            command::run("nft", &["delete", "table", "inet", TABLE], b"").await.map_err(
-                |source| Error::Command { doing: "removing the guard table".into(), source },
-            )?;
+        if command::exists("nft") {
+            remove_table().await?;
+        }
+        if self.is_iptables() || !command::exists("nft") {
+            iptables::remove().await?;
         }
         self.memory.forget_guard()?;
         self.note(None, "")
     }
+}
+
+/// The filter that is asked for, else the one that this host has programs for.
+pub fn filter(wish: Option<PacketFilter>) -> PacketFilter {
+    wish.unwrap_or_else(|| {
+        if !command::exists("nft") && command::exists("iptables-restore") {
+            PacketFilter::Iptables
+        } else {
+            PacketFilter::Nftables
+        }
+    })
+}
+
+/// The filter that takes the file `path`.
+fn filter_of(path: &Path) -> PacketFilter {
+    if path.ends_with(GUARD_IPTABLES.trim_start_matches('/')) {
+        PacketFilter::Iptables
+    } else {
+        PacketFilter::Nftables
+    }
+}
+
+async fn remove_table() -> Result<(), Error> {
+    if list().await?.is_some() {
+        command::run("nft", &["delete", "table", "inet", TABLE], b"").await.map_err(|source| {
+            Error::Command { doing: "removing the guard table".into(), source }
+        })?;
+    }
+    Ok(())
 }
 
 /// The table as the kernel has it, or `None`.
@@ -256,6 +370,7 @@ fn line(now: &str, source: &str) -> String {
 /// Sets whose elements the kernel gives back one by one: who may reach which port depends on them.
 const EXACT: &[&str] = &[
     "localhost",
+    "members",
     "private",
     "public",
     "private_tcp",
@@ -272,7 +387,7 @@ fn read_back(text: &str, echo: &str) -> Result<(), Error> {
     let (wanted, found) = (delta::Text::parse(text), delta::Text::parse(&joined));
     for set in EXACT {
         if !wanted.elements(set).eq(found.elements(set)) {
-            return Err(Error::GuardNotLoaded);
+            return Err(Error::GuardNotLoaded(PacketFilter::Nftables));
         }
     }
     Ok(())

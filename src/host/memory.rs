@@ -16,24 +16,27 @@ use sha2::{Digest, Sha256};
 
 use crate::db::value::{self, ContainerName};
 use crate::host::{Error, file};
-use crate::state::ContainerSpec;
 use crate::state::container::hex;
 use crate::state::trouble::Trouble;
+use crate::state::{ContainerSpec, PacketFilter};
 
 /// The directory of what we did last.
 #[derive(Clone, Debug)]
 pub struct Memory(PathBuf);
 
-/// What was loaded into the guard table, and how the kernel said it back.
+/// What was loaded as the guard, and how the kernel said it back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadedGuard {
     /// SHA-256 of the file.
     pub source: String,
-    /// SHA-256 of what `nft list table` printed right after.
+    /// SHA-256 of what `nft list table`, or `iptables-save`, printed right after.
     pub echo: String,
     /// SHA-256 of the same without the elements of sets.
     #[serde(default)]
     pub rules: String,
+    /// Into which packet filter.
+    #[serde(default)]
+    pub filter: PacketFilter,
 }
 
 impl Memory {
@@ -223,13 +226,17 @@ impl Memory {
     }
 
     /// What the guard's unit loads at the next boot.
-    fn guard_text_file(&self) -> PathBuf {
-        self.0.join("guard.nft")
+    fn guard_text_file(&self, filter: PacketFilter) -> PathBuf {
+        self.0.join(match filter {
+            PacketFilter::Nftables => "guard.nft",
+            PacketFilter::Iptables => "guard.iptables",
+        })
     }
 
     /// The text that was loaded last.
     pub fn guard_text(&self) -> Option<String> {
-        fs::read_to_string(self.guard_text_file()).ok()
+        let filter = self.guard().map(|loaded| loaded.filter).unwrap_or_default();
+        fs::read_to_string(self.guard_text_file(filter)).ok()
     }
 
     /// Keeps what was loaded, and its text.
@@ -238,8 +245,13 @@ impl Memory {
     ///
     /// It cannot be written.
     pub fn remember_guard(&self, guard: &LoadedGuard, text: &[u8]) -> Result<(), Error> {
-        write(&self.guard_text_file(), text)?;
-        write(&self.guard_file(), &serde_json::to_vec(guard).unwrap_or_default())
+        write(&self.guard_text_file(guard.filter), text)?;
+        write(&self.guard_file(), &serde_json::to_vec(guard).unwrap_or_default())?;
+        let other = match guard.filter {
+            PacketFilter::Nftables => PacketFilter::Iptables,
+            PacketFilter::Iptables => PacketFilter::Nftables,
+        };
+        file::remove(&self.guard_text_file(other))
     }
 
     /// Forgets it: there is no guard.
@@ -248,7 +260,8 @@ impl Memory {
     ///
     /// It is there and cannot be removed.
     pub fn forget_guard(&self) -> Result<(), Error> {
-        file::remove(&self.guard_text_file())?;
+        file::remove(&self.guard_text_file(PacketFilter::Nftables))?;
+        file::remove(&self.guard_text_file(PacketFilter::Iptables))?;
         file::remove(&self.guard_file())
     }
 

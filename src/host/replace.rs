@@ -90,7 +90,7 @@ fn is_of_the_container(error: &Error) -> bool {
         | Error::Command { .. }
         | Error::Unit { .. }
         | Error::Refused { .. }
-        | Error::GuardNotLoaded
+        | Error::GuardNotLoaded(_)
         | Error::Kernel { .. } => false,
     }
 }

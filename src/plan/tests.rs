@@ -14,10 +14,11 @@ use crate::host::fake::FakeHost;
 use crate::plan::{Given, Plan, Step, data, plan};
 use crate::settings::{Profile, Root};
 use crate::state::trouble::{Past, Trouble};
-use crate::state::{Facts, Observed, ObservedNetwork, Query};
+use crate::state::{Facts, Observed, ObservedNetwork, PacketFilter, Query};
 use crate::template::{self, Readers, Roots, View};
 
-const READERS: Readers = Readers { web_server: true, suse_firewall: false };
+const READERS: Readers =
+    Readers { web_server: true, suse_firewall: false, filter: PacketFilter::Nftables };
 
 const MYSQL: &str = "mysql=service|Address|10.0.3.2|Image|db|TCPPort|3306|status|enabled\n";
 const BLOG: &str = "blog=service|Address|10.0.3.3|Image|web|Interlinked|mysql:db|PortMapping|custom|PortMappingPorts|8080:80|TCPPort|80|status|enabled\n";

@@ -145,6 +145,8 @@ pub struct HostRow {
     pub forwarding: bool,
     /// `loaded`, `absent` or `altered`.
     pub guard: &'static str,
+    /// `guarded` or `open`: whether containers reach each other without links.
+    pub links: &'static str,
     /// Networks that count as local.
     pub local_networks: Vec<String>,
 }
@@ -314,6 +316,7 @@ fn host(resolution: &Resolution, observed: &Observed) -> HostRow {
             ObservedGuard::Loaded(_) => "loaded",
             ObservedGuard::Altered => "altered",
         },
+        links: if desired.guard.members.is_empty() { "guarded" } else { "open" },
         local_networks: local4.chain(local6).collect(),
     }
 }

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use crate::desired::service::{self, Service};
 use crate::desired::{self, Resolution, Snapshot};
-use crate::host::firewall::Firewall;
+use crate::host::firewall::{Firewall, filter};
 use crate::host::probe::{self, Target};
 use crate::host::{self, Host, System, network, socket};
 use crate::reconcile::exposure::{self, Family, Given, Opening};
@@ -138,7 +138,7 @@ async fn without(
 ) -> Result<Seen, host::Error> {
     Ok(Seen {
         facts: network::facts_without_engine(query, root)?,
-        guard: firewall.observe(false).await?,
+        guard: firewall.observe(filter(query.filter), false).await?,
         containers: Vec::new(),
         no_engine: Some(error),
     })

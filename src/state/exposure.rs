@@ -116,6 +116,8 @@ pub struct Guard {
     pub deny6: BTreeSet<Source<Ipv6Net>>,
     /// From container to container.
     pub links: BTreeSet<LinkFlow>,
+    /// Containers of ours that may talk to each other freely; none unless the host says so.
+    pub members: BTreeSet<Ipv4Addr>,
     /// From a container to ports of this host.
     pub host_access: BTreeSet<HostFlow>,
     /// Containers that reach nothing outside.
@@ -186,6 +188,40 @@ impl From<Port> for HostPort {
     fn from(port: Port) -> Self {
         Self { protocol: port.protocol, port: port.number }
     }
+}
+
+/// Neighbouring host ports of one protocol, as `iptables` takes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Span {
+    /// `tcp` or `udp`.
+    pub protocol: Protocol,
+    /// `8080` or `8080:8089`.
+    pub ports: String,
+}
+
+/// `ports` with neighbours joined: a packet passes each rule in turn, so a range is to be one.
+pub fn spans(ports: &BTreeSet<HostPort>) -> Vec<Span> {
+    let mut runs: Vec<(HostPort, NonZeroU16)> = Vec::new();
+    for port in ports {
+        match runs.last_mut() {
+            Some((first, last))
+                if first.protocol == port.protocol && last.checked_add(1) == Some(port.port) =>
+            {
+                *last = port.port;
+            }
+            Some(_) | None => runs.push((*port, port.port)),
+        }
+    }
+    runs.into_iter()
+        .map(|(first, last)| Span {
+            protocol: first.protocol,
+            ports: if first.port == last {
+                last.to_string()
+            } else {
+                format!("{}:{last}", first.port)
+            },
+        })
+        .collect()
 }
 
 /// Somebody outside, and the port it is about.

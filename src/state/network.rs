@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The managed bridge: one user-defined network of the engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -30,6 +30,27 @@ impl Bridge {
     pub fn for_others(&self) -> Ipv4Net {
         let prefix = (self.subnet.prefix_len() + 4).min(31);
         Ipv4Net::new_assert(self.subnet.broadcast(), prefix).trunc()
+    }
+}
+
+/// Which packet filter of the kernel the guard is written for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PacketFilter {
+    /// A table of nftables.
+    #[default]
+    Nftables,
+    /// Chains of iptables and ip6tables, for a host without `nft`.
+    Iptables,
+}
+
+impl PacketFilter {
+    /// As in the record.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nftables => "nftables",
+            Self::Iptables => "iptables",
+        }
     }
 }
 

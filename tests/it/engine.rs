@@ -6,6 +6,7 @@
 //! asks the engine, the kernel or a client on the network what came of it. Of wharf's messages only
 //! what they must name is asked for: the record, the property, the value.
 
+mod chains;
 mod daemon;
 mod event;
 mod exposure;

@@ -20,6 +20,7 @@
 //! /sys, in which the control groups are hidden.
 
 mod engine;
+mod filter;
 mod http;
 mod liar;
 pub(crate) mod net;
@@ -39,6 +40,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 pub(crate) use engine::Engine;
+pub(crate) use filter::Filter;
 pub(crate) use liar::{Fault, Liar, Lie};
 pub(crate) use net::Mode;
 pub(crate) use process::{Daemon, Ran};
@@ -83,6 +85,7 @@ pub(crate) struct Lab {
     /// Everything this laboratory writes.
     dir: PathBuf,
     kind: Engine,
+    filter: Filter,
     containerd: Option<Child>,
     engine: Option<Child>,
     /// Given back after everything else is gone.
@@ -98,6 +101,11 @@ impl Lab {
 
     /// The same with another engine, connected in another way.
     pub(crate) fn with(engine: Engine, mode: Mode) -> Option<Self> {
+        Self::filtered(engine, mode, Filter::of_environment())
+    }
+
+    /// The same with another packet filter.
+    pub(crate) fn filtered(engine: Engine, mode: Mode, filter: Filter) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             return unavailable("a laboratory needs root");
         }
@@ -108,6 +116,8 @@ impl Lab {
 
         let slot = Slot::take();
         let mut lab = Self::with_networks(slot, engine, mode);
+        lab.filter = filter;
+        filter.prepare(&lab.programs());
         if engine == Engine::Docker {
             lab.start_containerd();
         }
@@ -122,7 +132,8 @@ impl Lab {
         let name = format!("wh-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         // Short, because the path of a socket has at most 107 bytes.
         let dir = tempfile::Builder::new().prefix(&format!("{name}.")).tempdir().unwrap().keep();
-        let lab = Self { name, dir, kind, containerd: None, engine: None, _slot: slot };
+        let filter = Filter::Nftables;
+        let lab = Self { name, dir, kind, filter, containerd: None, engine: None, _slot: slot };
 
         for namespace in &lab.namespaces() {
             run(command("ip").args(["netns", "add", namespace]), 10).succeeded();
@@ -181,7 +192,7 @@ impl Lab {
 
     /// The same, with variables of the environment changed.
     pub(crate) fn wharf_with(&self, variables: &[(&str, &str)], args: &[&str]) -> Ran {
-        let mut command = self.on_host(env!("CARGO_BIN_EXE_wharf"));
+        let mut command = self.ours(env!("CARGO_BIN_EXE_wharf"));
         self.environment(&mut command);
         command.envs(variables.iter().copied());
         run(command.args(args), 120)
@@ -218,7 +229,7 @@ impl Lab {
         if !program.exists() {
             std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_wharf"), &program).unwrap();
         }
-        let mut command = self.on_host(program);
+        let mut command = self.ours(program);
         self.environment(&mut command);
         command.envs(variables.iter().copied());
         Daemon::spawn(&mut command, self.dir.join("wharfd.log"))
@@ -233,7 +244,7 @@ impl Lab {
 
     /// Starts `wharf` on the host; it ends with the value that is returned, or before.
     pub(crate) fn spawn_wharf(&self, args: &[&str]) -> Daemon {
-        let mut command = self.on_host(env!("CARGO_BIN_EXE_wharf"));
+        let mut command = self.ours(env!("CARGO_BIN_EXE_wharf"));
         self.environment(&mut command);
         Daemon::spawn(command.args(args), self.dir.join("wharf.log"))
     }

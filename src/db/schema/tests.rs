@@ -13,7 +13,7 @@ const CONTAINER: &str = "status TCPPort UDPPort PortMapping PortMappingPorts acc
     Update UpdateWindow Capabilities ReadOnly Devices Tmpfs LogMaxSize HostAccess Egress Hold Address";
 const IMAGE: &str = "Source Path Reference Digest Command Env_* TCPPort UDPPort User WebPort DataMountPath \
     Health";
-const HOST: &str = "status Engine Endpoint TlsCertPath Bridge Subnet DataRoot LocalNetworks NameService EngineOptions \
+const HOST: &str = "status Engine Endpoint TlsCertPath Bridge Subnet DataRoot LocalNetworks NameService EngineOptions Firewall Links \
     StorageDriver EngineDataRoot LiveRestore Profile WebServer";
 
 fn check(database: &str, key: &str, properties: &[(&str, &str)]) -> Checked {

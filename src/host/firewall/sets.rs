@@ -40,6 +40,7 @@ pub(super) fn guard(text: &str) -> Guard {
             .chain(text.elements("links_to_ranges"))
             .filter_map(link)
             .collect(),
+        members: plain(&text, "members"),
         host_access: text.elements("host_access").filter_map(host_access).collect(),
         egress_none: plain(&text, "egress_none"),
         egress_lan: plain(&text, "egress_lan"),

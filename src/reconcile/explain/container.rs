@@ -3,6 +3,7 @@
 //! Who comes from another container of ours: along a link, or to a port of the host by `HostAccess`.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use super::record::Subject;
 use super::{Source, Verdict, in_force, is_guarded};
@@ -73,11 +74,21 @@ fn host_access(subject: &Subject<'_>, from: &Subject<'_>, port: HostPort) -> Ver
 fn link(subject: &Subject<'_>, from: &Subject<'_>, port: HostPort) -> Verdict {
     let address = |of: &Subject<'_>| of.container().and_then(|one| one.spec.address());
     let (here, there) = (address(from), address(subject));
-    let is_in = in_force(subject.survey).links.iter().any(|flow| {
+    let guard = in_force(subject.survey);
+    let is_in = guard.links.iter().any(|flow| {
         (Some(flow.from), Some(flow.to)) == (here, there)
             && flow.protocol == port.protocol
             && flow.ports.contains(port.port)
     });
+    let is_member = |one: Option<Ipv4Addr>| one.is_some_and(|one| guard.members.contains(&one));
+    if is_member(here) && is_member(there) {
+        let because = vec![
+            "Links is open (configuration record 'docker'): containers of records reach each other"
+                .to_owned(),
+            "guard, set members".to_owned(),
+        ];
+        return verdict(subject, from, port, true, because, "config setprop docker Links guarded");
+    }
     let own = from.links();
     let linked = own.iter().find(|link| link.target.as_str() == subject.name);
     let mut because = vec![from.says("Interlinked", "no link")];
@@ -96,11 +107,18 @@ fn link(subject: &Subject<'_>, from: &Subject<'_>, port: HostPort) -> Verdict {
             }
         }
     }
-    let change = match linked {
-        Some(_) if is_in => {
+    let change = change_of_link(from, subject.name, linked.is_some(), is_in);
+    verdict(subject, from, port, is_in, because, &change)
+}
+
+/// What would end the link of `from` to `target`, or make it.
+fn change_of_link(from: &Subject<'_>, target: &str, is_linked: bool, is_in: bool) -> String {
+    let own = from.links();
+    match (is_linked, is_in) {
+        (true, true) => {
             let rest: Vec<String> = own
                 .iter()
-                .filter(|link| link.target.as_str() != subject.name)
+                .filter(|link| link.target.as_str() != target)
                 .map(ToString::to_string)
                 .collect();
             if rest.is_empty() {
@@ -109,14 +127,13 @@ fn link(subject: &Subject<'_>, from: &Subject<'_>, port: HostPort) -> Verdict {
                 from.set("Interlinked", &rest.join(","))
             }
         }
-        Some(_) => "wharf apply".to_owned(),
-        None => {
+        (true, false) => "wharf apply".to_owned(),
+        (false, _) => {
             let known = own.iter().map(ToString::to_string);
-            let all: Vec<String> = known.chain([subject.name.to_owned()]).collect();
+            let all: Vec<String> = known.chain([target.to_owned()]).collect();
             from.set("Interlinked", &all.join(","))
         }
-    };
-    verdict(subject, from, port, is_in, because, &change)
+    }
 }
 
 fn verdict(

@@ -233,11 +233,14 @@ impl<'a> Subject<'a> {
             return vec!["It reaches what this host reaches.".to_owned()];
         }
         let links = self.get("Interlinked").unwrap_or("no other container");
+        let links = if self.survey.resolution.desired.guard.members.is_empty() {
+            let change = self.set("Interlinked", "TARGET");
+            format!("It reaches {links} (Interlinked); to change: {change}.")
+        } else {
+            "It reaches every container of a record (Links is open); to change: config setprop docker Links guarded.".to_owned()
+        };
         vec![
-            format!(
-                "It reaches {links} (Interlinked); to change: {}.",
-                self.set("Interlinked", "TARGET")
-            ),
+            links,
             format!(
                 "Of this host it reaches port 53, and by HostAccess: {}; to change: {}.",
                 self.get("HostAccess").unwrap_or("none"),

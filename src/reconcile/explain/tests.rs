@@ -124,6 +124,19 @@ fn links_lead_one_way_and_only_where_they_are_said() {
 }
 
 #[test]
+fn where_links_are_open_every_container_of_a_record_is_reached() {
+    let mut host = survey();
+    let members = ["10.0.3.3".parse().unwrap(), "10.0.3.6".parse().unwrap()].into();
+    if let Standing::Loaded(guard) = &mut host.around.guard {
+        guard.members = members;
+    }
+    let (can, why, change) = one(&host, "inner", "open");
+    assert!(can && why.contains("Links is open"), "{why}");
+    assert_eq!(change, "config setprop docker Links guarded");
+    assert!(!one(&host, "open", "shop").0);
+}
+
+#[test]
 fn what_is_on_the_hosts_network_is_reached_by_host_access() {
     let mut host = survey();
     let text = explain(&host, "host", None, None).unwrap();

@@ -9,6 +9,7 @@
 //!
 //! `cargo test --test it matrix -- --nocapture` shows the tables.
 
+mod filters;
 mod flows;
 mod policy;
 mod table;
@@ -23,7 +24,7 @@ use crate::lab::net::{HOST_LAN6, HOST_LINK6, HOST_WAN6, send_loopback_out};
 use crate::lab::probe::{
     Answer, CLOSED, OPEN, Server, Shot, Transport, ask_all, of_process, within,
 };
-use crate::lab::{DB_TEXT, Engine, HOST_LAN, HOST_WAN, Lab, Mode};
+use crate::lab::{DB_TEXT, Engine, Filter, HOST_LAN, HOST_WAN, Lab, Mode};
 use policy::{Family, Kind, Source, Way, may};
 
 /// Where demo-db listens in its container, and our answers to UDP too.
@@ -66,7 +67,11 @@ fn podman_on_a_host_with_one_interface() {
 }
 
 fn run(engine: Engine, mode: Mode) {
-    let Some(lab) = Lab::with(engine, mode) else { return };
+    run_with(engine, mode, Filter::Nftables);
+}
+
+fn run_with(engine: Engine, mode: Mode, filter: Filter) {
+    let Some(lab) = Lab::filtered(engine, mode, filter) else { return };
     Matrix::prepare(&lab, engine, mode).run();
 }
 

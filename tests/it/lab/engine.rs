@@ -103,6 +103,8 @@ impl Lab {
         let mut command = self.on_host("setpriv");
         command.args(["--pdeathsig", "TERM", "dockerd", "--config-file"]).arg(&file);
         command.env(BUS.0, BUS.1);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}:{}", self.programs().display(), process::ALSO));
         process::start(&mut command, &dir.join("dockerd.log"))
     }
 

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// Where administrators' programs are, also when an ordinary user's PATH became root's.
-const ALSO: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin";
+pub(super) const ALSO: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin";
 
 /// What a program did.
 #[derive(Clone, Debug)]

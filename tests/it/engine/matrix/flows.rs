@@ -13,7 +13,7 @@ use crate::lab::net::HOST_WAN6;
 use crate::lab::probe::{
     Answer, CLOSED, Flow, OPEN, Server, Shot, Transport, ask_all, of_process, within,
 };
-use crate::lab::{DB_TEXT, Engine, HOST_LAN, HOST_WAN, Lab, Mode, WAN_CLIENT};
+use crate::lab::{DB_TEXT, Engine, Filter, HOST_LAN, HOST_WAN, Lab, Mode, WAN_CLIENT};
 
 /// Where the streams of a container begin, and the host port that leads there.
 const STREAM: u16 = 3399;
@@ -126,6 +126,47 @@ fn flows_to_the_host_end_in_both_directions_when_host_access_ends() {
         for by in Transport::BOTH {
             flow(by, BRIDGE, 4000);
             flow(by, BRIDGE, PORT);
+        }
+    }
+}
+
+#[test]
+fn containers_of_a_host_that_says_open_talk_to_each_other_and_nothing_else_is_opened() {
+    for filter in [Filter::Nftables, Filter::IptablesLegacy] {
+        let Some(lab) = Lab::filtered(Engine::Docker, Mode::Gateway, filter) else { return };
+        set(&lab, RADIO);
+        set(&lab, "ear service status enabled Image demo-db PortMapping none");
+        apply(&lab);
+        lab.run_foreign_at("intruder", "demo-db", "wharf0", "10.0.3.200");
+        let _servers = streams(&lab);
+        let radio = lab.address("radio");
+        let place = |name: &str| of_process(lab.pid(name));
+        let [host, lan, wan] = lab.namespace_files();
+        let is_closed = |by| {
+            assert!(!is_open(&place("intruder"), None, by, &radio, STREAM), "{filter:?}");
+            assert!(!is_open(&lan, None, by, &radio, STREAM), "{filter:?}");
+            assert!(!is_open(&wan, None, by, HOST_WAN, PORT), "{filter:?}");
+            assert!(!is_open(&place("ear"), None, by, HOST_LAN, PORT), "{filter:?}");
+            assert!(is_open(&host, None, by, &radio, STREAM), "{filter:?}");
+        };
+        for by in Transport::BOTH {
+            assert!(!is_open(&place("ear"), None, by, &radio, STREAM), "{filter:?}");
+            is_closed(by);
+        }
+
+        lab.db(&["configuration", "set", "docker", "service", "Links", "open"]);
+        apply(&lab);
+        let flows = Transport::BOTH.map(|by| Flow::open(&place("ear"), &shot(by, &radio, STREAM)));
+        Transport::BOTH.into_iter().for_each(is_closed);
+        let told = lab.wharf(&["explain", "radio", "--from", "ear"]).succeeded().stdout;
+        assert!(told.contains("Links is open") && told.contains("set members"), "{told}");
+        let told = lab.wharf(&["status"]).succeeded().stdout;
+        assert!(told.contains("links open"), "{told}");
+
+        lab.db(&["configuration", "setprop", "docker", "Links", "guarded"]);
+        apply(&lab);
+        for flow in &flows {
+            assert!(!flow.ticks_within(Duration::from_secs(1)), "{filter:?}: {flow:?} goes on");
         }
     }
 }
