@@ -190,17 +190,24 @@ impl From<Port> for HostPort {
     }
 }
 
-/// Neighbouring host ports of one protocol, as `iptables` takes them.
+/// Ports of one protocol that lie near each other, for a filter that has no sets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Span {
+pub struct Group {
+    /// Which of a list it is.
+    pub number: usize,
     /// `tcp` or `udp`.
     pub protocol: Protocol,
-    /// `8080` or `8080:8089`.
+    /// From the first to the last, and what lies between them: `8080:8089`, as `iptables` takes it.
     pub ports: String,
+    /// The ports themselves, neighbours joined: `8080` or `8080:8083`.
+    pub spans: Vec<String>,
 }
 
-/// `ports` with neighbours joined: a packet passes each rule in turn, so a range is to be one.
-pub fn spans(ports: &BTreeSet<HostPort>) -> Vec<Span> {
+/// Fewer spans than these are not worth a group of their own.
+const SMALL: usize = 8;
+
+/// `ports` in groups: such a filter tries rule by rule, so that a list of a thousand costs a few dozen.
+pub fn groups(ports: &BTreeSet<HostPort>) -> Vec<Group> {
     let mut runs: Vec<(HostPort, NonZeroU16)> = Vec::new();
     for port in ports {
         match runs.last_mut() {
@@ -212,16 +219,26 @@ pub fn spans(ports: &BTreeSet<HostPort>) -> Vec<Span> {
             Some(_) | None => runs.push((*port, port.port)),
         }
     }
-    runs.into_iter()
-        .map(|(first, last)| Span {
-            protocol: first.protocol,
-            ports: if first.port == last {
-                last.to_string()
-            } else {
-                format!("{}:{last}", first.port)
-            },
-        })
-        .collect()
+    let size = runs.len().isqrt().max(SMALL);
+    let mut groups = Vec::new();
+    for of_one in runs.chunk_by(|(a, _), (b, _)| a.protocol == b.protocol) {
+        for chunk in of_one.chunks(size) {
+            let (Some((first, _)), Some((_, last))) = (chunk.first(), chunk.last()) else {
+                continue;
+            };
+            groups.push(Group {
+                number: groups.len() + 1,
+                protocol: first.protocol,
+                ports: span(first.port, *last),
+                spans: chunk.iter().map(|(first, last)| span(first.port, *last)).collect(),
+            });
+        }
+    }
+    groups
+}
+
+fn span(first: NonZeroU16, last: NonZeroU16) -> String {
+    if first == last { first.to_string() } else { format!("{first}:{last}") }
 }
 
 /// Somebody outside, and the port it is about.
@@ -266,4 +283,29 @@ pub struct EgressFlow {
     pub from: Ipv4Addr,
     /// The network.
     pub to: Ipv4Net,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_ports_are_a_group_and_neighbours_one_span() {
+        let port = |protocol, port| HostPort { protocol, port: NonZeroU16::new(port).unwrap() };
+        let tcp = |number| port(Protocol::Tcp, number);
+        let few = [tcp(80), tcp(81), tcp(82), tcp(443), port(Protocol::Udp, 444)].into();
+        let shown = |ports: &BTreeSet<HostPort>| -> Vec<String> {
+            let all = groups(ports).into_iter();
+            all.map(|one| {
+                format!("{} {} {} = {}", one.number, one.protocol, one.ports, one.spans.join(" "))
+            })
+            .collect()
+        };
+        assert_eq!(shown(&few), ["1 tcp 80:443 = 80:82 443", "2 udp 444 = 444"]);
+        assert_eq!(shown(&[tcp(65535)].into()), ["1 tcp 65535 = 65535"]);
+        let many: BTreeSet<HostPort> = (0..900).map(|n| tcp(10_000 + 2 * n)).collect();
+        let groups = groups(&many);
+        assert_eq!(groups.len(), 30);
+        assert!(groups.iter().all(|one| one.spans.len() == 30), "{groups:?}");
+    }
 }

@@ -24,7 +24,7 @@ use tera::Context;
 
 use crate::db::{DbName, Record, Records};
 use crate::event::Event;
-use crate::state::exposure::{HostPort, LinkFlow, Matches, spans};
+use crate::state::exposure::{HostPort, LinkFlow, Matches, groups};
 use crate::state::{Container, Desired, Guard};
 
 use super::expand::LOST;
@@ -326,7 +326,7 @@ fn resolved(desired: &Desired) -> Map<String, Value> {
 
 /// The guard, with what makes it cheap for packets derived: which ports have a list of who may
 /// come, so that the lists are searched for no other, and which links are one port, so that a hash finds them;
-/// and neighbouring ports joined for a filter that has no sets.
+/// and the ports in groups for a filter that has no sets.
 fn guard_view(guard: &Guard) -> Value {
     let mut view = json!(guard);
     let about = |protocol, port| HostPort { protocol, port };
@@ -336,17 +336,17 @@ fn guard_view(guard: &Guard) -> Value {
         four.chain(six).chain(guard.restricted.iter().copied()).collect();
     let (single, ranges): (Vec<&LinkFlow>, Vec<&LinkFlow>) =
         guard.links.iter().partition(|link| link.ports.first() == link.ports.last());
-    let ranges_of_ports = json!({
-        "localhost": spans(&guard.localhost),
-        "private": spans(&guard.private),
-        "public": spans(&guard.public),
-        "restricted": spans(&guard.restricted),
+    let port_groups = json!({
+        "localhost": groups(&guard.localhost),
+        "private": groups(&guard.private),
+        "public": groups(&guard.public),
+        "restricted": groups(&guard.restricted),
     });
     if let Value::Object(fields) = &mut view {
         fields.insert("listed".to_owned(), json!(listed));
         fields.insert("links_to_ports".to_owned(), json!(single));
         fields.insert("links_to_ranges".to_owned(), json!(ranges));
-        fields.insert("ranges".to_owned(), ranges_of_ports);
+        fields.insert("groups".to_owned(), port_groups);
     }
     view
 }

@@ -214,11 +214,11 @@ fn sets<'a>(rules: impl Iterator<Item = (&'a str, &'a str)>, family: Option<Fami
     let mut guard = Guard::default();
     for (chain, rule) in rules {
         let jump = target(rule).unwrap_or_default();
-        match chain.strip_prefix(OURS).unwrap_or_default() {
-            "localhost" => guard.localhost.extend(ports(rule)),
-            "private" => guard.private.extend(ports(rule)),
-            "public" => guard.public.extend(ports(rule)),
-            "restricted" if jump == "DROP" => guard.restricted.extend(ports(rule)),
+        match list(chain) {
+            "localhost" if jump == "DROP" => guard.localhost.extend(ports(rule)),
+            "private" if jump == "DROP" => guard.private.extend(ports(rule)),
+            "public" if jump == "DROP" => guard.public.extend(ports(rule)),
+            "listed" if jump == "DROP" => guard.restricted.extend(ports(rule)),
             "restricted" => {
                 guard.allow4.extend(sources(rule, networks4(rule, "-s", family)));
                 guard.allow6.extend(sources(rule, networks6(rule, "-s", family)));
@@ -239,6 +239,15 @@ fn sets<'a>(rules: impl Iterator<Item = (&'a str, &'a str)>, family: Option<Fami
         }
     }
     guard
+}
+
+/// The list of which `chain` is, or has a group: `private` for `WHARF-private-3`.
+fn list(chain: &str) -> &str {
+    let name = chain.strip_prefix(OURS).unwrap_or_default();
+    match name.rsplit_once('-') {
+        Some((list, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => list,
+        Some(_) | None => name,
+    }
 }
 
 fn egress(guard: &mut Guard, rule: &str, jump: &str, family: Option<Family>) {
@@ -315,12 +324,16 @@ mod tests {
 :WHARF-PREROUTING - [0:0]
 :WHARF-private - [0:0]
 :WHARF-restricted - [0:0]
+:WHARF-listed - [0:0]
 :WHARF-egress - [0:0]
 -I PREROUTING -j WHARF-PREROUTING
--A WHARF-private -p tcp --dport 8080:8081 -j DROP
+:WHARF-private-1 - [0:0]
+-A WHARF-private -p tcp --dport 8080:8083 -g WHARF-private-1
+-A WHARF-private-1 -p tcp --dport 8080:8081 -j DROP
+-A WHARF-private-1 -p tcp --dport 8083 -j DROP
 -A WHARF-restricted -4 -s 0.0.0.0/0 -p tcp --dport 443 -j RETURN
 -A WHARF-restricted -6 -s 2001:db8::/32 -p tcp --dport 443 -j RETURN
--A WHARF-restricted -p tcp --dport 443 -j DROP
+-A WHARF-listed -p tcp --dport 443 -j DROP
 -A WHARF-egress -4 -s 10.0.3.2 -d 10.0.0.0/8 -j RETURN
 -A WHARF-egress -4 -s 10.0.3.2 -j DROP
 -A WHARF-egress -4 -s 10.0.3.3 -j DROP
@@ -332,6 +345,8 @@ COMMIT
 :PREROUTING ACCEPT [12:3456]
 :THEIRS - [0:0]
 :WHARF-restricted - [1:2]
+:WHARF-private-1 - [0:0]
+:WHARF-listed - [0:0]
 :WHARF-private - [0:0]
 :WHARF-PREROUTING - [0:0]
 :WHARF-egress - [0:0]
@@ -341,9 +356,11 @@ COMMIT
 -A FORWARD -j WHARF-FORWARD
 -A POSTROUTING -j WHARF-POSTROUTING
 -A THEIRS -j RETURN
--A WHARF-private -p tcp -m tcp --dport 8080:8081 -j DROP
+-A WHARF-private -p tcp -m tcp --dport 8080:8083 -g WHARF-private-1
+-A WHARF-private-1 -p tcp -m tcp --dport 8080:8081 -j DROP
+-A WHARF-private-1 -p tcp -m tcp --dport 8083 -j DROP
 -A WHARF-restricted -p tcp -m tcp --dport 443 -j RETURN
--A WHARF-restricted -p tcp -m tcp --dport 443 -j DROP
+-A WHARF-listed -p tcp -m tcp --dport 443 -j DROP
 -A WHARF-egress -s 10.0.3.2/32 -d 10.0.0.0/8 -j RETURN
 -A WHARF-egress -s 10.0.3.2/32 -j DROP
 -A WHARF-egress -s 10.0.3.3/32 -j DROP
@@ -381,7 +398,7 @@ COMMIT
         let shown = |ports: &BTreeSet<HostPort>| {
             ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(shown(&guard.private), "8080/tcp 8081/tcp");
+        assert_eq!(shown(&guard.private), "8080/tcp 8081/tcp 8083/tcp");
         assert_eq!(shown(&guard.restricted), "443/tcp");
         assert_eq!(guard.allow4.first().unwrap().network.to_string(), "0.0.0.0/0");
         assert_eq!(guard.allow6.first().unwrap().network.to_string(), "2001:db8::/32");
@@ -411,6 +428,6 @@ COMMIT
         assert_eq!(Kept::default().replaced_by(TEXT), TEXT);
         let removal = Kept::parse(SAVE).removal();
         assert!(!removal.contains("THEIRS"), "{removal}");
-        assert_eq!(removal.matches("-X ").count(), 4);
+        assert_eq!(removal.matches("-X ").count(), 6);
     }
 }
