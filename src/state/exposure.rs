@@ -5,10 +5,11 @@
 //! [`Guard`] gathers all of it in the form of the packet filter's sets, so that the template that
 //! renders them has nothing to decide.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
@@ -201,13 +202,21 @@ pub struct Group {
     pub ports: String,
     /// The ports themselves, neighbours joined: `8080` or `8080:8083`.
     pub spans: Vec<String>,
+    /// Networks that are named for one of the ports.
+    pub sources4: Vec<Source<Ipv4Net>>,
+    /// The same of IPv6.
+    pub sources6: Vec<Source<Ipv6Net>>,
 }
 
 /// Fewer spans than these are not worth a group of their own.
 const SMALL: usize = 8;
 
-/// `ports` in groups: such a filter tries rule by rule, so that a list of a thousand costs a few dozen.
-pub fn groups(ports: &BTreeSet<HostPort>) -> Vec<Group> {
+/// `ports` in groups, with what `sources` say of them: such a filter tries rule by rule, so that a list of a thousand costs a few dozen.
+fn groups(
+    ports: &BTreeSet<HostPort>,
+    sources4: &BTreeSet<Source<Ipv4Net>>,
+    sources6: &BTreeSet<Source<Ipv6Net>>,
+) -> Vec<Group> {
     let mut runs: Vec<(HostPort, NonZeroU16)> = Vec::new();
     for port in ports {
         match runs.last_mut() {
@@ -226,7 +235,10 @@ pub fn groups(ports: &BTreeSet<HostPort>) -> Vec<Group> {
             let (Some((first, _)), Some((_, last))) = (chunk.first(), chunk.last()) else {
                 continue;
             };
+            let (protocol, all) = (first.protocol, first.port..=*last);
             groups.push(Group {
+                sources4: within(sources4, protocol, &all),
+                sources6: within(sources6, protocol, &all),
                 number: groups.len() + 1,
                 protocol: first.protocol,
                 ports: span(first.port, *last),
@@ -235,6 +247,34 @@ pub fn groups(ports: &BTreeSet<HostPort>) -> Vec<Group> {
         }
     }
     groups
+}
+
+fn within<N: Copy>(
+    sources: &BTreeSet<Source<N>>,
+    protocol: Protocol,
+    ports: &RangeInclusive<NonZeroU16>,
+) -> Vec<Source<N>> {
+    let is_in = |one: &&Source<N>| one.protocol == protocol && ports.contains(&one.port);
+    sources.iter().filter(is_in).copied().collect()
+}
+
+/// The ports for which some network is denied.
+fn denied(guard: &Guard) -> BTreeSet<HostPort> {
+    let four = guard.deny4.iter().map(|one| (one.protocol, one.port));
+    let six = guard.deny6.iter().map(|one| (one.protocol, one.port));
+    four.chain(six).map(|(protocol, port)| HostPort { protocol, port }).collect()
+}
+
+/// The lists of `guard` in groups, by their names.
+pub fn grouped(guard: &Guard) -> BTreeMap<&'static str, Vec<Group>> {
+    let plain = |ports: &BTreeSet<HostPort>| groups(ports, &BTreeSet::new(), &BTreeSet::new());
+    BTreeMap::from([
+        ("localhost", plain(&guard.localhost)),
+        ("private", plain(&guard.private)),
+        ("public", plain(&guard.public)),
+        ("restricted", groups(&guard.restricted, &guard.allow4, &guard.allow6)),
+        ("deny", groups(&denied(guard), &guard.deny4, &guard.deny6)),
+    ])
 }
 
 fn span(first: NonZeroU16, last: NonZeroU16) -> String {
@@ -295,7 +335,7 @@ mod tests {
         let tcp = |number| port(Protocol::Tcp, number);
         let few = [tcp(80), tcp(81), tcp(82), tcp(443), port(Protocol::Udp, 444)].into();
         let shown = |ports: &BTreeSet<HostPort>| -> Vec<String> {
-            let all = groups(ports).into_iter();
+            let all = groups(ports, &BTreeSet::new(), &BTreeSet::new()).into_iter();
             all.map(|one| {
                 format!("{} {} {} = {}", one.number, one.protocol, one.ports, one.spans.join(" "))
             })
@@ -303,9 +343,15 @@ mod tests {
         };
         assert_eq!(shown(&few), ["1 tcp 80:443 = 80:82 443", "2 udp 444 = 444"]);
         assert_eq!(shown(&[tcp(65535)].into()), ["1 tcp 65535 = 65535"]);
+        let source = |port| {
+            let network: Ipv4Net = "192.0.2.0/24".parse().unwrap();
+            Source { protocol: Protocol::Tcp, port: tcp(port).port, network }
+        };
         let many: BTreeSet<HostPort> = (0..900).map(|n| tcp(10_000 + 2 * n)).collect();
-        let groups = groups(&many);
+        let groups = groups(&many, &[source(10_002)].into(), &BTreeSet::new());
         assert_eq!(groups.len(), 30);
+        assert_eq!(groups[0].sources4, [source(10_002)]);
+        assert!(groups[1..].iter().all(|one| one.sources4.is_empty()));
         assert!(groups.iter().all(|one| one.spans.len() == 30), "{groups:?}");
     }
 }

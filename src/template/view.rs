@@ -24,7 +24,7 @@ use tera::Context;
 
 use crate::db::{DbName, Record, Records};
 use crate::event::Event;
-use crate::state::exposure::{HostPort, LinkFlow, Matches, groups};
+use crate::state::exposure::{HostPort, LinkFlow, Matches, grouped};
 use crate::state::{Container, Desired, Guard};
 
 use super::expand::LOST;
@@ -336,17 +336,11 @@ fn guard_view(guard: &Guard) -> Value {
         four.chain(six).chain(guard.restricted.iter().copied()).collect();
     let (single, ranges): (Vec<&LinkFlow>, Vec<&LinkFlow>) =
         guard.links.iter().partition(|link| link.ports.first() == link.ports.last());
-    let port_groups = json!({
-        "localhost": groups(&guard.localhost),
-        "private": groups(&guard.private),
-        "public": groups(&guard.public),
-        "restricted": groups(&guard.restricted),
-    });
     if let Value::Object(fields) = &mut view {
         fields.insert("listed".to_owned(), json!(listed));
         fields.insert("links_to_ports".to_owned(), json!(single));
         fields.insert("links_to_ranges".to_owned(), json!(ranges));
-        fields.insert("groups".to_owned(), port_groups);
+        fields.insert("groups".to_owned(), json!(grouped(guard)));
     }
     view
 }

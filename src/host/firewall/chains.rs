@@ -218,12 +218,12 @@ fn sets<'a>(rules: impl Iterator<Item = (&'a str, &'a str)>, family: Option<Fami
             "localhost" if jump == "DROP" => guard.localhost.extend(ports(rule)),
             "private" if jump == "DROP" => guard.private.extend(ports(rule)),
             "public" if jump == "DROP" => guard.public.extend(ports(rule)),
-            "listed" if jump == "DROP" => guard.restricted.extend(ports(rule)),
-            "restricted" => {
+            "restricted" if jump == "DROP" => guard.restricted.extend(ports(rule)),
+            "restricted" if jump == "RETURN" => {
                 guard.allow4.extend(sources(rule, networks4(rule, "-s", family)));
                 guard.allow6.extend(sources(rule, networks6(rule, "-s", family)));
             }
-            "deny" => {
+            "deny" if jump == "DROP" => {
                 guard.deny4.extend(sources(rule, networks4(rule, "-s", family)));
                 guard.deny6.extend(sources(rule, networks6(rule, "-s", family)));
             }
@@ -324,7 +324,7 @@ mod tests {
 :WHARF-PREROUTING - [0:0]
 :WHARF-private - [0:0]
 :WHARF-restricted - [0:0]
-:WHARF-listed - [0:0]
+:WHARF-restricted-1 - [0:0]
 :WHARF-egress - [0:0]
 -I PREROUTING -j WHARF-PREROUTING
 :WHARF-private-1 - [0:0]
@@ -333,7 +333,7 @@ mod tests {
 -A WHARF-private-1 -p tcp --dport 8083 -j DROP
 -A WHARF-restricted -4 -s 0.0.0.0/0 -p tcp --dport 443 -j RETURN
 -A WHARF-restricted -6 -s 2001:db8::/32 -p tcp --dport 443 -j RETURN
--A WHARF-listed -p tcp --dport 443 -j DROP
+-A WHARF-restricted-1 -p tcp --dport 443 -j DROP
 -A WHARF-egress -4 -s 10.0.3.2 -d 10.0.0.0/8 -j RETURN
 -A WHARF-egress -4 -s 10.0.3.2 -j DROP
 -A WHARF-egress -4 -s 10.0.3.3 -j DROP
@@ -346,7 +346,7 @@ COMMIT
 :THEIRS - [0:0]
 :WHARF-restricted - [1:2]
 :WHARF-private-1 - [0:0]
-:WHARF-listed - [0:0]
+:WHARF-restricted-1 - [0:0]
 :WHARF-private - [0:0]
 :WHARF-PREROUTING - [0:0]
 :WHARF-egress - [0:0]
@@ -360,7 +360,7 @@ COMMIT
 -A WHARF-private-1 -p tcp -m tcp --dport 8080:8081 -j DROP
 -A WHARF-private-1 -p tcp -m tcp --dport 8083 -j DROP
 -A WHARF-restricted -p tcp -m tcp --dport 443 -j RETURN
--A WHARF-listed -p tcp -m tcp --dport 443 -j DROP
+-A WHARF-restricted-1 -p tcp -m tcp --dport 443 -j DROP
 -A WHARF-egress -s 10.0.3.2/32 -d 10.0.0.0/8 -j RETURN
 -A WHARF-egress -s 10.0.3.2/32 -j DROP
 -A WHARF-egress -s 10.0.3.3/32 -j DROP
