@@ -155,7 +155,10 @@ fn speaking(text: &str, begin: &str, family: &str, words: &[String]) -> BTreeSet
     for line in text.lines() {
         if let Some(name) = line.strip_prefix(begin) {
             table = name.trim_end_matches(" {");
-        } else if table != "inet wharf" && words.iter().any(|word| line.contains(word.as_str())) {
+        } else if table != "inet wharf"
+            && !line.contains("WHARF-")
+            && words.iter().any(|word| line.contains(word.as_str()))
+        {
             found.insert(format!("{family}{table}"));
         }
     }
@@ -170,7 +173,7 @@ mod tests {
     fn a_table_speaks_of_the_bridge_by_its_name_or_subnet_and_ours_does_not_count() {
         let words = ["wharf0".to_owned(), "10.0.3.0/24".to_owned()];
         let saved = "*nat\n:DOCKER - [0:0]\n-A POSTROUTING -s 10.0.3.0/24 ! -o wharf0 -j MASQUERADE\nCOMMIT\n\
-                     *raw\nCOMMIT\n*filter\n-A FORWARD -o docker0 -j DOCKER\nCOMMIT\n";
+                     *raw\nCOMMIT\n*mangle\n-A WHARF-FORWARD -i wharf0 -g WHARF-from-containers\nCOMMIT\n*filter\n-A FORWARD -o docker0 -j DOCKER\nCOMMIT\n";
         let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         assert_eq!(speaking(saved, "*", "iptables ", &words), of(&["iptables nat"]));
         let listed = "table inet wharf {\n\tchain a {\n\t\tiifname \"wharf0\" return\n\t}\n}\n\

@@ -3,7 +3,7 @@
 //! The packet filter of a laboratory's host: what its engine and wharf find in their path.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -24,6 +24,22 @@ impl Lab {
                 command.arg(format!("PATH={}", self.programs().display())).arg(program.as_ref());
                 command
             }
+        }
+    }
+
+    /// Gives the host programs that know no lock, as those of iptables 1.4.
+    pub(crate) fn forget_the_lock(&self) {
+        for name in ["iptables-restore", "ip6tables-restore"] {
+            let program = self.programs().join(name);
+            let multi = program.canonicalize().unwrap().display().to_string();
+            let script = format!(
+                "#!/bin/sh\n\
+                 case \"$*\" in *--wait*) echo \"{name}: unrecognized option '--wait'\" >&2; exit 2;; esac\n\
+                 exec {multi} {name} \"$@\"\n"
+            );
+            fs::remove_file(&program).unwrap();
+            fs::write(&program, script).unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         }
     }
 
