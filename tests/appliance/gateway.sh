@@ -121,47 +121,25 @@ end_probes() {
 	wait "$probe_wan" "$probe_lan" || true
 }
 
-# Prints what gives Podman its rules back after firewalld has loaded or unloaded its own. Since trixie a service
-# of netavark does it; before, somebody must call `podman network reload --all`.
-reload_networks() { # ENGINE
-	[ "$1" = podman ] || return 0
-	if inside systemctl --quiet is-active netavark-firewalld-reload.service; then
-		echo "netavark-firewalld-reload.service runs" >&2
-		return
-	fi
-	# firewalld answers once its rules are loaded; amid that, Podman meets chains that are not there.
-	inside sh -c 'cat >/usr/local/sbin/networks-again; chmod 755 /usr/local/sbin/networks-again' <<-'SH'
-		#!/bin/sh
-		systemctl --quiet is-active firewalld && firewall-cmd --state
-		for try in 1 2 3 4 5; do
-			podman network reload --all && exit
-			sleep 1
-		done
-		exit 1
-	SH
-	echo "; networks-again"
-}
-
 watched() { # ENGINE RESTART-COMMAND
-	local again
-	again=$(reload_networks "$1")
 	: >"$work/events"
 	begin_probes
 	sleep 1
 	event 0 true
-	event 0 "firewall-cmd --reload$again"
-	event 0 "firewall-cmd --complete-reload$again"
+	event 0 "firewall-cmd --reload"
+	event 0 "firewall-cmd --complete-reload"
 	event 0 "$2"
-	event 0 "systemctl stop firewalld$again"
-	event 0 "systemctl start firewalld$again"
-	event 0 "systemctl restart firewalld$again"
+	event 0 "systemctl stop firewalld"
+	# It has its name before its rules, and wipes those of Podman with them: it answers after that.
+	event 0 "systemctl start firewalld; firewall-cmd --quiet --state"
+	event 0 "systemctl restart firewalld"
 	event 0 systemctl restart wharfd
 	event 0 systemctl restart wharf-guard
 	# It takes the guard away too: nothing but its return within a second can be promised. The engine's
-	# rules are not ours; it makes them again when firewalld starts. (firewalld 1.3 fails to reload what
-	# is gone, and then lets nobody in.)
+	# rules are not ours; Docker makes them again when firewalld starts, Podman when wharfd calls it.
+	# (firewalld 1.3 fails to reload what is gone, and then lets nobody in.)
 	event 1 nft flush ruleset
-	event 0 "systemctl restart firewalld$again"
+	event 0 "systemctl restart firewalld"
 	end_probes
 	python3 "$here/probe.py" table "$work/events" "$work/wan" "$work/lan" ||
 		fail "a promise was broken with $1 on $SUITE" "the lines above; $0 $SUITE gateway"

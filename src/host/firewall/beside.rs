@@ -43,7 +43,7 @@ impl Beside {
     ) -> Result<Missed, Error> {
         let before = super::now();
         let known = self.known(bridge, before.as_deref());
-        let Some(rules) = Rules::read().await else { return Ok(Missed::default()) };
+        let Some(rules) = Rules::read(bridge).await else { return Ok(Missed::default()) };
         let found = rules.tables(bridge);
         let missed = match expected {
             Expected::AsBefore => Missed { tables: gone(&known, &found), ..Missed::default() },
@@ -123,12 +123,17 @@ struct Rules {
 }
 
 impl Rules {
-    /// `None` when no program is there that could tell.
-    async fn read() -> Option<Self> {
+    /// `None` when no program is there that could tell. `nft` is asked only when `iptables` knows nothing of
+    /// `bridge`: an engine writes its rules in one of the two ways.
+    async fn read(bridge: &Bridge) -> Option<Self> {
         let output = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let saved = command::run("iptables-save", &[], b"").await.ok().map(output);
-        let listed = command::run("nft", &["-s", "list", "ruleset"], b"").await.ok().map(output);
-        (saved.is_some() || listed.is_some()).then_some(Self { saved, listed })
+        let mut rules = Self { saved, listed: None };
+        if rules.tables(bridge).is_empty() {
+            let listed = command::run("nft", &["-s", "list", "ruleset"], b"").await.ok();
+            rules.listed = listed.map(output);
+        }
+        (rules.saved.is_some() || rules.listed.is_some()).then_some(rules)
     }
 
     /// The tables that speak of `bridge`.
@@ -148,6 +153,12 @@ impl Rules {
     }
 }
 
+/// Whether `table` speaks of containers without being the engine's: ours, and firewalld's, which lists networks
+/// of Podman in a zone.
+fn is_other(table: &str) -> bool {
+    table == "inet wharf" || table.ends_with(" firewalld")
+}
+
 /// The tables of `text`, each of which begins with `begin` and its name, that have one of `words`.
 fn speaking(text: &str, begin: &str, family: &str, words: &[String]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
@@ -155,7 +166,7 @@ fn speaking(text: &str, begin: &str, family: &str, words: &[String]) -> BTreeSet
     for line in text.lines() {
         if let Some(name) = line.strip_prefix(begin) {
             table = name.trim_end_matches(" {");
-        } else if table != "inet wharf"
+        } else if !is_other(table)
             && !line.contains("WHARF-")
             && words.iter().any(|word| line.contains(word.as_str()))
         {
@@ -178,7 +189,8 @@ mod tests {
         assert_eq!(speaking(saved, "*", "iptables ", &words), of(&["iptables nat"]));
         let listed = "table inet wharf {\n\tchain a {\n\t\tiifname \"wharf0\" return\n\t}\n}\n\
                       table inet netavark {\n\tchain b {\n\t\tip saddr 10.0.3.0/24 accept\n\t}\n}\n\
-                      table ip mine {\n}\n";
+                      table ip mine {\n}\n\
+                      table inet firewalld {\n\tchain c {\n\t\tip saddr 10.0.3.0/24 accept\n\t}\n}\n";
         assert_eq!(speaking(listed, "table ", "", &words), of(&["inet netavark"]));
     }
 }

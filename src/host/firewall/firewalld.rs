@@ -12,13 +12,16 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt, stream};
 use tokio::time::timeout;
 use zbus::message::Type;
-use zbus::{Connection, MatchRule, MessageStream};
+use zbus::{Connection, MatchRule, Message, MessageStream};
 
 const NAME: &str = "org.fedoraproject.FirewallD1";
 const PATH: &str = "/org/fedoraproject/FirewallD1";
 
 /// How long the bus gets to take us.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long it gets to load its rules, on a busy machine.
+const LOADED: Duration = Duration::from_secs(60);
 
 /// What firewalld did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +62,26 @@ async fn subscribe() -> Result<impl Stream<Item = News>, zbus::Error> {
         .build()?;
     let reloaded = MessageStream::for_match_rule(reloaded, &connection, None).await?;
     let owner = MessageStream::for_match_rule(owner, &connection, None).await?;
+    let settled = move |message: zbus::Result<Message>| {
+        let connection = connection.clone();
+        async move {
+            let (_, _, new): (String, String, String) = message.ok()?.body().deserialize().ok()?;
+            if !new.is_empty() {
+                has_begun(&connection).await;
+            }
+            Some(News::Owner)
+        }
+    };
     Ok(stream::select(
         reloaded.filter_map(async |message| message.ok().map(|_| News::Reloaded)).boxed(),
-        owner.filter_map(async |message| message.ok().map(|_| News::Owner)).boxed(),
+        owner.filter_map(settled).boxed(),
     ))
+}
+
+/// Waits until firewalld answers: it takes its name first, loads its rules then, and tells nobody of that.
+async fn has_begun(connection: &Connection) {
+    let properties = Some("org.freedesktop.DBus.Properties");
+    let state = connection.call_method(Some(NAME), PATH, properties, "Get", &(NAME, "state"));
+    // Without an answer its rules are looked at all the same.
+    timeout(LOADED, state).await.ok();
 }

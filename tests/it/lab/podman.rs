@@ -78,6 +78,8 @@ impl Lab {
         command.args(["--pdeathsig", "TERM", "unshare", "--mount", "sh", "-c", SCRIPT, "podman"]);
         command.arg(&self.dir).arg(self.socket());
         command.env(BUS.0, BUS.1);
+        // It leaves what it imports where temporary files are.
+        command.env("TMPDIR", &self.dir);
         command.env("CONTAINERS_CONF", write("containers.conf", CONTAINERS));
         command.env("CONTAINERS_STORAGE_CONF", write("storage.conf", STORAGE));
         process::start(&mut command, &self.dir.join("dockerd.log"))
