@@ -47,7 +47,7 @@ use crate::plan::Step;
 use crate::settings::Root;
 use crate::state::layer::{Layer, LayerQuery};
 use crate::state::trouble::{Autopsy, Trouble};
-use crate::state::{Bridge, Observed, ObservedNetwork, PacketFilter, Query};
+use crate::state::{Bridge, Observed, ObservedGuard, ObservedNetwork, PacketFilter, Query};
 
 /// Why the machine could not be looked at or changed.
 #[derive(Debug, thiserror::Error)]
@@ -301,8 +301,10 @@ impl Host for System {
         if query.in_force {
             observed.in_force = self.firewall.in_force(&observed.guard).await?;
         }
+        // A guard that is gone comes first; the look after its load sees the rest.
         if let Some(bridge) = &query.bridge
             && observed.network == ObservedNetwork::Right
+            && matches!(observed.guard, ObservedGuard::Loaded(_))
         {
             self.miss_rules(bridge, query.note, &mut observed).await?;
         }
