@@ -22,6 +22,7 @@ pub mod hand;
 mod history;
 mod init;
 mod owed;
+mod pass;
 pub mod serve;
 pub mod show;
 mod signal;
@@ -122,13 +123,12 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
     let root = cli.root.unwrap_or_else(|| given_root().into());
     let root = root.as_path();
     match cli.command {
-        Command::Plan(output) => look(root, output, show::plan),
-        Command::Status(output) => look(root, output, show::status),
-        Command::Apply(wanted) => {
-            let given_up = wanted.give_up.given_up.into_iter().collect();
-            let exit = apply(root, wanted.output, &Wish { given_up, ..Wish::default() });
-            if owed::pay(root, wanted.output) { exit } else { Exit::Failed }
+        Command::Plan(wanted) => {
+            let wish = pass::wish(wanted.only, wanted.give_up);
+            pass::look(root, wanted.output, &wish, show::plan)
         }
+        Command::Status(output) => pass::look(root, output, &Wish::default(), show::status),
+        Command::Apply(wanted) => pass::apply(root, wanted),
         Command::Exposure(wanted) => exposure::exposure(root, &wanted),
         Command::Explain(wanted) => explain::explain(root, &wanted),
         Command::Start(named) => hand::start(root, &named.name),
@@ -180,41 +180,6 @@ fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
             None
         }
     }
-}
-
-/// `plan` and `status`: a pass that only looks.
-fn look(root: &Path, output: Output, show: fn(&Report) -> String) -> Exit {
-    let Some((cx, _)) = Desk::open(root).and_then(Desk::context) else { return Exit::Failed };
-    log(tracing::level_filters::LevelFilter::WARN);
-    let stop = AtomicBool::new(false);
-    let wish = Wish::default();
-    let pass = reconcile::pass(&cx, Mode::Look, &wish, &stop);
-    let Some(report) = block_on(pass) else { return Exit::Failed };
-    match report {
-        Ok(report) => {
-            if output.json {
-                print_json(&report);
-            } else {
-                print(&show(&report));
-            }
-            complain_about(&report);
-            if !report.remaining.is_empty() {
-                Exit::Differs
-            } else if report.has_faults() {
-                Exit::Failed
-            } else {
-                Exit::Done
-            }
-        }
-        Err(error) => {
-            complain(&error, error.remedy().as_deref());
-            Exit::Failed
-        }
-    }
-}
-
-fn apply(root: &Path, output: Output, wish: &Wish) -> Exit {
-    apply_and_judge(root, output, wish, Report::has_faults)
 }
 
 /// A pass, and the exit status that `has_faults` gives its report.

@@ -6,22 +6,25 @@
 //! make one pass or two. Containers outlive the daemon: it ends after the step in hand and leaves
 //! them running.
 
+pub mod health;
 mod retry;
 pub mod trigger;
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::host::lock::PassLock;
 use crate::host::unit::Wait;
 use crate::host::{self, Host};
 use crate::reconcile::{self, Context, Mode, Report, Wish, report, services};
+use crate::state::health::Probe;
 
 use retry::{End, Retry};
 pub use trigger::Trigger;
@@ -54,8 +57,11 @@ pub async fn run<H: Host>(
     cx: &Context<H>,
     pace: &Pace,
     triggers: &mut mpsc::Receiver<Trigger>,
+    probes: &watch::Sender<Vec<Probe>>,
     stop: &Arc<AtomicBool>,
 ) {
+    // By record, the ends that were heard of: what runs after one is checked from the beginning.
+    let mut starts: BTreeMap<String, u64> = BTreeMap::new();
     let mut retry = Retry::default();
     let mut last: Option<Report> = None;
     let mut due = Instant::now();
@@ -73,6 +79,7 @@ pub async fn run<H: Host>(
             }
             () = sleep_until(due) => {
                 let end = one_pass(cx, pace, &cause, stop, &mut last).await;
+                tell_probes(probes, last.as_ref(), &starts);
                 let wait = retry.after(end, pace.interval);
                 // The engine tells of an end before its list shows it, and of one before it is watched
                 // not at all: look twice.
@@ -88,6 +95,9 @@ pub async fn run<H: Host>(
                 continue;
             }
         };
+        if let Trigger::Died(record) = &came {
+            *starts.entry(record.clone()).or_default() += 1;
+        }
         match &came {
             Trigger::Stop => break,
             Trigger::Tell => tell(last.as_ref()),
@@ -98,6 +108,7 @@ pub async fn run<H: Host>(
             }
             Trigger::Start
             | Trigger::Died(_)
+            | Trigger::Unhealthy(_)
             | Trigger::Signal
             | Trigger::Timer
             | Trigger::Clock
@@ -174,6 +185,24 @@ async fn one_pass<H: Host>(
             if is_engines { End::NoEngine } else { End::Undone }
         }
     }
+}
+
+/// Says which containers are to be checked from now on.
+fn tell_probes(
+    probes: &watch::Sender<Vec<Probe>>,
+    last: Option<&Report>,
+    starts: &BTreeMap<String, u64>,
+) {
+    let of = |probe: &Probe| {
+        let starts = starts.get(probe.record.as_str()).copied().unwrap_or_default();
+        Probe { starts, ..probe.clone() }
+    };
+    let now: Vec<Probe> = last.map(|last| last.probes.iter().map(of).collect()).unwrap_or_default();
+    probes.send_if_modified(|before| {
+        let is_other = *before != now;
+        *before = now;
+        is_other
+    });
 }
 
 /// Until a container is due that waits for its time.

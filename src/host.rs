@@ -13,6 +13,7 @@ pub(crate) mod fake;
 pub mod file;
 pub mod firewall;
 pub mod handler;
+pub mod health;
 pub mod lock;
 pub mod machine;
 pub mod memory;
@@ -309,6 +310,7 @@ impl Host for System {
             self.miss_rules(bridge, query.note, &mut observed).await?;
         }
         observed.files = file::observe(&query.targets, &self.memory)?;
+        health::Findings::below(&self.root).tell(&mut observed);
         network::facts(query, &self.root, &mut observed)?;
         observed.facts.filter = filter;
         observed.facts.memory_bytes = machine::memory_bytes();

@@ -19,6 +19,7 @@ pub mod network;
 pub mod parameters;
 pub mod reason;
 pub mod retry;
+pub mod select;
 #[cfg(test)]
 mod tests;
 pub mod unguarded;

@@ -9,8 +9,10 @@
 //! [`Report`], never in the log alone.
 
 pub mod expand;
+pub mod expected;
 pub mod explain;
 pub mod exposure;
+mod past;
 mod patience;
 pub mod report;
 pub mod services;
@@ -30,14 +32,17 @@ use crate::apply;
 use crate::db::schema::Schema;
 use crate::db::value::ContainerName;
 use crate::db::{self, Audit, DbName, Location, Store};
+use crate::desired::hook;
 use crate::desired::{self, Assignment, Overrides, Resolution, Snapshot};
 use crate::host::{self, Host};
-use crate::plan::{self, Given, Plan, Reason, Step};
+use crate::plan::{self, Given, Plan, Step};
 use crate::settings::{Profile, Root};
 use crate::state::layer::LayerQuery;
 use crate::state::trouble::{Past, Trouble};
 use crate::state::{FileKind, Observed, ObservedContainer, Query, RenderedFile};
 use crate::template::{self, Readers, Roots, View};
+
+use expected::Expected;
 
 pub use report::{Failure, Report};
 
@@ -69,6 +74,18 @@ pub enum Error {
         /// How many.
         containers: usize,
     },
+    /// The plan that was to be applied is not the plan of now.
+    #[error("the plan is not that of now any more: {difference}; nothing was changed")]
+    Moved {
+        /// The first step that differs.
+        difference: String,
+    },
+    /// A record that was asked for is not there.
+    #[error("there is no record '{name}' in docker_containers, and no container of it")]
+    NoRecord {
+        /// Its key.
+        name: ContainerName,
+    },
     /// A container that was to be removed holds data that nobody has declared.
     #[error(
         "container '{record}' holds data in no declared mount, which would be lost: {paths}; nothing was changed"
@@ -92,6 +109,8 @@ impl Error {
             Self::NoDatabase { .. } => Some(
                 "bring the database back; or, to give the containers up: wharf teardown".to_owned(),
             ),
+            Self::Moved { .. } => Some("make it again and read it: wharf plan --json".to_owned()),
+            Self::NoRecord { .. } => Some("db docker_containers keys".to_owned()),
             Self::DataAtRisk { record, .. } => Some(format!(
                 "bring it out with docker cp, or give it up: wharf teardown --accept-data-loss {record}"
             )),
@@ -142,6 +161,10 @@ pub struct Wish {
     pub given_up: BTreeSet<ContainerName>,
     /// Containers of which it is forgotten what went wrong before.
     pub retry: BTreeSet<ContainerName>,
+    /// Only these records and what they need; all when there is none.
+    pub only: BTreeSet<ContainerName>,
+    /// Exactly this plan, or nothing.
+    pub exactly: Option<Expected>,
 }
 
 /// Most rounds of one pass; each one is needed only by what the one before has changed.
@@ -160,7 +183,13 @@ pub async fn pass<H: Host>(
     stop: &AtomicBool,
 ) -> Result<Report, Error> {
     let overrides = host::overrides::read(&cx.overrides)?;
-    let (snapshot, assigned) = records(cx, mode, &overrides)?;
+    if wish.exactly.is_some() {
+        // Before an address is given: when the world has moved, the records stay as they are.
+        let (snapshot, _) = records(cx, Mode::Look, &overrides, &wish.only)?;
+        let round = look(cx, Mode::Look, &snapshot, &overrides, wish, false).await?;
+        as_expected(wish, &round.plan)?;
+    }
+    let (snapshot, assigned) = records(cx, mode, &overrides, &wish.only)?;
     if mode == Mode::Apply {
         for name in &wish.retry {
             cx.host.keep_trouble(name, &Trouble::default())?;
@@ -170,13 +199,18 @@ pub async fn pass<H: Host>(
     if !round.has_guard {
         round = look(cx, mode, &snapshot, &overrides, wish, true).await?;
     }
+    as_expected(wish, &round.plan)?;
+    all_there(wish, &snapshot, &round.observed)?;
     let mut report = Report::new(&round.resolution, assigned);
+    report.only = wish.only.iter().map(ToString::to_string).collect();
     report.first_plan(&round.plan);
     report.templates(&round.failed_templates);
     if mode == Mode::Apply {
         // By the whole step: the guard file of a second round has the same name, not the same content.
         let mut tried: Vec<Step> = Vec::new();
-        for _ in 0..ROUNDS {
+        // What a plan that was read does not say is not done.
+        let rounds = if wish.exactly.is_some() { 1 } else { ROUNDS };
+        for _ in 0..rounds {
             let fresh = round.plan.steps.iter().any(|step| !tried.contains(&step.step));
             if !fresh || stop.load(std::sync::atomic::Ordering::Relaxed) {
                 break;
@@ -184,7 +218,7 @@ pub async fn pass<H: Host>(
             tried.extend(round.plan.steps.iter().map(|step| step.step.clone()));
             let outcome = apply::apply(&round.plan, &cx.host, cx.parallel, stop).await;
             let is_unguarded = round.plan.is_unguarded || !outcome.has_guard(&round.plan);
-            note_restarts(cx, &round, &outcome)?;
+            past::note_restarts(cx, &round, &outcome)?;
             let was_away = cx.host.engine_away().is_some();
             let is_back = was_away && patience::is_back(cx, stop).await;
             report.outcome(&round.plan, outcome, is_back);
@@ -196,7 +230,7 @@ pub async fn pass<H: Host>(
                 tried.clear();
             }
             // What was asked for once is done once.
-            let rest = Wish { restart: BTreeSet::new(), ..wish.clone() };
+            let rest = Wish { restart: BTreeSet::new(), exactly: None, ..wish.clone() };
             let again = look(cx, mode, &snapshot, &overrides, &rest, is_unguarded);
             round = match again.await {
                 Err(error) => {
@@ -209,6 +243,25 @@ pub async fn pass<H: Host>(
     }
     report.last_look(&round.resolution, &round.observed, &round.plan, &round.names);
     Ok(report)
+}
+
+/// Whether `plan` is the one that was asked for.
+fn as_expected(wish: &Wish, plan: &Plan) -> Result<(), Error> {
+    let difference =
+        wish.exactly.as_ref().and_then(|expected| expected.difference(&report::lines(plan)));
+    difference.map_or(Ok(()), |difference| Err(Error::Moved { difference }))
+}
+
+/// Whether each record that was asked for is there, or its container.
+fn all_there(wish: &Wish, snapshot: &Snapshot, observed: &Observed) -> Result<(), Error> {
+    let is_there = |name: &ContainerName| {
+        let has_record = snapshot.containers.get(name.as_str()).is_some();
+        has_record || observed.containers.contains_key(name)
+    };
+    match wish.only.iter().find(|name| !is_there(name)) {
+        Some(name) => Err(Error::NoRecord { name: name.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// Takes everything of ours off the host but the data and the records.
@@ -249,30 +302,35 @@ fn records<H>(
     cx: &Context<H>,
     mode: Mode,
     overrides: &Overrides,
+    only: &BTreeSet<ContainerName>,
 ) -> Result<(Snapshot, Vec<Assignment>), Error> {
     let mut store = db::open(&cx.store, &cx.audit)?;
     let mut snapshot = read(store.as_ref())?;
-    let assigned = desired::assign(&snapshot, &cx.schema, &cx.root, overrides);
-    let containers = database(DbName::CONTAINERS)?;
-    for assignment in &assigned {
-        let change = assignment.change();
-        match mode {
-            Mode::Apply => {
-                store.commit(&containers, &change)?;
-                tracing::info!(record = %assignment.record, address = %assignment.address, "address given");
-            }
-            Mode::Look => {
-                let key = BStr::new(assignment.record.as_str());
-                if let Ok(Some(record)) = change.apply(snapshot.containers.get(key)) {
-                    snapshot.containers.insert(key.to_owned(), record);
-                }
-            }
-        }
-    }
+    let about = about(&snapshot, only);
+    let is_asked = |assignment: &Assignment| only.is_empty() || about.contains(&assignment.record);
+    let (assigned, others): (Vec<_>, Vec<_>) =
+        desired::assign(&snapshot, &cx.schema, &cx.root, overrides).into_iter().partition(is_asked);
     if mode == Mode::Apply && !assigned.is_empty() {
+        let containers = database(DbName::CONTAINERS)?;
+        for assignment in &assigned {
+            store.commit(&containers, &assignment.change())?;
+            tracing::info!(record = %assignment.record, address = %assignment.address, "address given");
+        }
         snapshot = read(store.as_ref())?;
     }
+    // Those of others are counted with, and given to them when their turn comes.
+    for assignment in assigned.iter().chain(&others) {
+        let key = BStr::new(assignment.record.as_str());
+        if let Ok(Some(record)) = assignment.change().apply(snapshot.containers.get(key)) {
+            snapshot.containers.insert(key.to_owned(), record);
+        }
+    }
     Ok((snapshot, assigned))
+}
+
+/// `names` and what they link to.
+fn about(snapshot: &Snapshot, names: &BTreeSet<ContainerName>) -> BTreeSet<ContainerName> {
+    names.iter().flat_map(|name| hook::with_links(&snapshot.containers, name)).collect()
 }
 
 fn database(name: &str) -> Result<DbName, db::Error> {
@@ -346,70 +404,13 @@ async fn look<H: Host>(
         },
         is_unguarded,
     };
-    let plan = plan_with_layers(cx, mode, &given).await?;
+    let mut plan = past::plan(cx, mode, &given).await?;
+    if !wish.only.is_empty() {
+        plan = plan.select(&about(snapshot, &wish.only));
+    }
     let names = desired::images_by_name(snapshot);
     let has_guard = files.iter().any(|file| file.kind == FileKind::Guard);
     Ok(Round { observed, resolution, failed_templates, plan, has_guard, names })
-}
-
-/// The plan; containers that it would remove, or that are not well again, are looked into, and then it is
-/// made with what they tell.
-async fn plan_with_layers<H: Host>(
-    cx: &Context<H>,
-    mode: Mode,
-    given: &Given<'_>,
-) -> Result<Plan, Error> {
-    let mut past = given.past.clone();
-    for (name, trouble) in &given.past.troubles {
-        let left = plan::verdict::left_of(given, name, trouble);
-        if left != *trouble {
-            if mode == Mode::Apply {
-                cx.host.keep_trouble(name, &left)?;
-            }
-            past.troubles.insert(name.clone(), left);
-        }
-    }
-    let given = Given { past: &past, ..*given };
-    let plan = plan::plan(&given);
-    let unwell = plan::verdict::to_examine(&given);
-    let wanted = plan::data::to_look_at(&plan, &given);
-    if wanted.is_empty() && unwell.is_empty() {
-        return Ok(plan);
-    }
-    let layers = cx.host.layers(&wanted).await?;
-    let past = Past { autopsies: cx.host.autopsies(&unwell).await?, ..past.clone() };
-    Ok(plan::plan(&Given { layers: &layers, past: &past, ..given }))
-}
-
-/// Remembers which containers were restarted because they were not well, and forgets it of those that were
-/// stopped on purpose or made anew.
-fn note_restarts<H: Host>(
-    cx: &Context<H>,
-    round: &Round,
-    outcome: &apply::Outcome,
-) -> Result<(), Error> {
-    let done = outcome.done.iter().filter_map(|id| round.plan.steps.get(*id));
-    for planned in done {
-        let Some(name) = &planned.record else { continue };
-        let is_fresh = matches!(
-            planned.step,
-            Step::StopContainer { .. } | Step::ReplaceContainer { .. } | Step::CreateContainer(_)
-        );
-        let is_unhealthy = matches!(planned.reason, Reason::Unhealthy(_));
-        let is_restart = is_unhealthy || matches!(planned.reason, Reason::Ended(_));
-        let troubles = cx.host.troubles();
-        let trouble = troubles.get(name);
-        if is_fresh && trouble.is_some() {
-            cx.host.keep_trouble(name, &Trouble::default())?;
-        }
-        let found = round.observed.containers.get(name);
-        if let Some(found) = found.filter(|_| is_restart) {
-            let before = trouble.cloned().unwrap_or_default();
-            let after = before.restarted(&found.hash, Timestamp::now(), is_unhealthy);
-            cx.host.keep_trouble(name, &after)?;
-        }
-    }
-    Ok(())
 }
 
 /// A database that is gone is no wish to remove every container, and neither is a new one in its

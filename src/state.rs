@@ -12,6 +12,7 @@
 pub mod container;
 pub mod exposure;
 pub mod file;
+pub mod health;
 pub mod layer;
 pub mod network;
 pub mod socket;
@@ -214,7 +215,7 @@ impl Running {
 }
 
 /// Result of a health check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     /// Not known yet.

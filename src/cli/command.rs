@@ -27,8 +27,8 @@ const EXITS: &str = "Exit status: 0 done or nothing to do; 1 something was not d
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Show what a pass would change, and why
-    Plan(Output),
+    /// Show what a pass would change, why, and what it costs
+    Plan(Plan),
     /// Bring the host to what the records say
     Apply(Apply),
     /// Show each record and its container
@@ -125,7 +125,27 @@ pub(super) struct Output {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Plan {
+    /// Only these records and what they need [default: all]
+    #[arg(value_name = "NAME", value_parser = value::container_name)]
+    pub(super) only: Vec<ContainerName>,
+    #[command(flatten)]
+    pub(super) output: Output,
+    #[command(flatten)]
+    pub(super) give_up: GiveUp,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Apply {
+    /// Only these records and what they need [default: all]
+    #[arg(value_name = "NAME", value_parser = value::container_name)]
+    pub(super) only: Vec<ContainerName>,
+    /// Exactly the plan in FILE, as `wharf plan --json` has printed it, or nothing
+    #[arg(long, value_name = "FILE", conflicts_with = "only")]
+    pub(super) plan: Option<PathBuf>,
+    /// Only show what would be done, as `wharf plan`
+    #[arg(long, conflicts_with = "plan")]
+    pub(super) dry_run: bool,
     #[command(flatten)]
     pub(super) output: Output,
     #[command(flatten)]

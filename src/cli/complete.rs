@@ -266,6 +266,10 @@ fn of_wharf(root: &Path, rest: &[&BStr]) -> Option<BTreeSet<BString>> {
         ("start" | "stop" | "restart" | "retry" | "explain", []) => {
             found.extend(keys_of_containers(store.as_ref()));
         }
+        ("plan" | "apply", _) => found.extend(keys_of_containers(store.as_ref())),
+        (_, _) if rest.ends_with(&[BStr::new("--accept-data-loss")]) => {
+            return Some(keys_of_containers(store.as_ref()));
+        }
         ("schema", []) => found.extend(words(desk.schema.databases())),
         ("history", []) => {
             found.extend(store.names().ok()?.iter().map(|name| BString::from(name.as_str())));

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::{Desk, Exit, block_on, complain, log};
 use crate::daemon::{self, Pace, trigger};
+use crate::host::health::Findings;
 
 /// Triggers that may wait; more than that are one pass anyway.
 const QUEUE: usize = 64;
@@ -43,11 +44,14 @@ pub(super) fn serve(root: &Path) -> Exit {
             tracing::warn!(%error, "changes of addresses and routes are seen by the timer only");
         }
         trigger::firewalld(sender.clone());
+        let (probes, wanted) = watch::channel(Vec::new());
+        let findings = Findings::below(&cx.root);
+        tokio::spawn(daemon::health::check(findings, wanted, sender.clone()));
         if let Ok(engine) = watched {
             trigger::watch(engine, sender);
         }
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "wharfd begins");
-        daemon::run(&cx, &pace, &mut receiver, &stop).await;
+        Box::pin(daemon::run(&cx, &pace, &mut receiver, &probes, &stop)).await;
         Exit::Done
     };
     block_on(work).unwrap_or(Exit::Failed)

@@ -31,6 +31,8 @@ pub enum Trigger {
     Signal,
     /// The container of this record has ended.
     Died(String),
+    /// The health check of this record's container fails.
+    Unhealthy(String),
     /// The engine answers (again); what happened meanwhile is not known.
     Engine,
     /// Somebody has changed or removed the guard table: who, as the kernel tells.
@@ -53,6 +55,7 @@ impl fmt::Display for Trigger {
             Self::Clock => f.write_str("clock"),
             Self::Signal => f.write_str("signal"),
             Self::Died(record) => write!(f, "container {record} ended"),
+            Self::Unhealthy(record) => write!(f, "container {record} is unhealthy"),
             Self::Engine => f.write_str("engine"),
             Self::Guard(by) => write!(f, "guard table changed by {by}"),
             Self::Firewalld(News::Reloaded) => f.write_str("firewalld reloaded"),

@@ -437,6 +437,10 @@ impl Draft {
             priority: self.priority,
             readiness,
             pace: self.pace,
+            is_checked_by_us: matches!(
+                self.readiness,
+                Some(HealthTest::Tcp { .. } | HealthTest::Http { .. })
+            ),
             directories: self.directories,
         })
     }

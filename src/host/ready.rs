@@ -40,8 +40,8 @@ pub async fn wait(
     let mut pause = FIRST_PAUSE;
     loop {
         let why = match readiness {
-            Readiness::Tcp(address, port) => connect(*address, *port).await.err(),
-            Readiness::Http(address, port, path) => get(*address, *port, path).await.err(),
+            Readiness::Tcp(address, port) => connect(*address, *port, TRY).await.err(),
+            Readiness::Http(address, port, path) => get(*address, *port, path, TRY).await.err(),
             Readiness::Health | Readiness::Running => None,
         };
         let (status, health) = match (readiness, &why) {
@@ -70,6 +70,18 @@ pub async fn wait(
         sleep(pause).await;
         pause = SLOWEST.min(pause * 2);
     }
+}
+
+/// Whether something answers as `readiness` says, within `limit`; what is not asked from here does.
+pub async fn answers(readiness: &Readiness, limit: Duration) -> bool {
+    let ask = async {
+        match readiness {
+            Readiness::Tcp(address, port) => connect(*address, *port, limit).await.is_ok(),
+            Readiness::Http(address, port, path) => get(*address, *port, path, limit).await.is_ok(),
+            Readiness::Running | Readiness::Health => true,
+        }
+    };
+    timeout(limit, ask).await.unwrap_or(false)
 }
 
 /// How long a container that tells nothing of itself must run to count as one that serves.
@@ -104,8 +116,12 @@ pub async fn prove(
     }
 }
 
-async fn connect(address: Ipv4Addr, port: NonZeroU16) -> Result<TcpStream, String> {
-    match timeout(TRY, TcpStream::connect((address, port.get()))).await {
+async fn connect(
+    address: Ipv4Addr,
+    port: NonZeroU16,
+    limit: Duration,
+) -> Result<TcpStream, String> {
+    match timeout(limit, TcpStream::connect((address, port.get()))).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(format!("nothing answers at {address}:{port} ({error})")),
         Err(_) => Err(format!("nothing answers at {address}:{port}")),
@@ -113,15 +129,20 @@ async fn connect(address: Ipv4Addr, port: NonZeroU16) -> Result<TcpStream, Strin
 }
 
 /// One request by hand: a status line is all that is wanted.
-async fn get(address: Ipv4Addr, port: NonZeroU16, path: &str) -> Result<(), String> {
-    let mut stream = connect(address, port).await?;
+async fn get(
+    address: Ipv4Addr,
+    port: NonZeroU16,
+    path: &str,
+    limit: Duration,
+) -> Result<(), String> {
+    let mut stream = connect(address, port, limit).await?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     let mut answer = [0_u8; 12];
     let talk = async {
         stream.write_all(request.as_bytes()).await?;
         stream.read_exact(&mut answer).await
     };
-    match timeout(TRY, talk).await {
+    match timeout(limit, talk).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => return Err(format!("http://{address}:{port}{path}: {error}")),
         Err(_) => return Err(format!("http://{address}:{port}{path} does not answer")),

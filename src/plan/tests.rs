@@ -406,3 +406,42 @@ fn what_a_broken_replacement_has_left_is_gone_before_the_next_one_takes_its_name
     assert_eq!(kinds, ["remove-leftover", "replace-container"], "{plan}");
     assert!(plan.steps[1].needs.contains(&0), "{:?}", plan.steps[1].needs);
 }
+
+#[test]
+fn a_part_of_a_plan_has_what_it_needs_and_nothing_of_others() {
+    let other = "other=service|Address|10.0.3.4|Image|third|status|enabled\n";
+    let plan = planned(&format!("{MYSQL}{BLOG}{other}"), &FakeHost::default());
+    let part = plan.select(&[name_of("blog")].into());
+    insta::assert_snapshot!(part, @r"
+    write /etc/wharf/guard.nft: is not there
+    load guard from /etc/wharf/guard.nft: is not there
+    set net.ipv4.ip_forward = 1: IP forwarding is off, and containers are on a bridge
+    create bridge wharf0 10.0.3.0/24: is not there
+    set net.bridge.bridge-nf-call-iptables = 1: packets between containers do not pass the guard
+    get image db: 'mysql' needs it
+    create container mysql from db: record is enabled and has no container
+    start container mysql: record is enabled and has no container
+    wait until mysql serves: 'blog' needs it
+    get image web: 'blog' needs it
+    create container blog from web: record is enabled and has no container
+    start container blog: record is enabled and has no container
+    ");
+    assert!(
+        part.steps.iter().enumerate().all(|(id, step)| step.needs.iter().all(|need| *need < id))
+    );
+}
+
+#[test]
+fn a_part_that_takes_a_port_from_another_record_has_all_of_that_record() {
+    let old = "aaa=service|Address|10.0.3.2|Image|web|TCPPort|80|status|enabled\n";
+    let host = brought_to(old);
+    let records = "aaa=service|Address|10.0.3.2|Image|web|TCPPort|81|status|enabled\n\
+                   bbb=service|Address|10.0.3.3|Image|web|TCPPort|80|status|enabled\n";
+    let part = planned(records, &host).select(&[name_of("bbb")].into()).to_string();
+    assert!(
+        part.contains("replace container aaa") && part.contains("start container bbb"),
+        "{part}"
+    );
+    let part = planned(records, &host).select(&[name_of("aaa")].into()).to_string();
+    assert!(part.contains("replace container aaa") && !part.contains("bbb"), "{part}");
+}

@@ -15,12 +15,15 @@ use crate::db::value::ContainerName;
 use crate::desired::{Assignment, Rejection, Resolution};
 use crate::plan::{Cost, Difference, Plan, PlannedStep, Reason, Step};
 use crate::state::exposure::Matches;
+use crate::state::health::Probe;
 use crate::state::{Container, Health, Observed, ObservedContainer, ObservedGuard};
 use crate::template;
 
 /// What a pass found, did and left.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
+    /// The records that were asked for; all when there is none.
+    pub only: BTreeSet<String>,
     /// Records that do not count, and why.
     pub rejected: Vec<Rejection>,
     /// What the admin should know and what stops nothing.
@@ -42,6 +45,9 @@ pub struct Report {
     pub held: BTreeMap<String, String>,
     /// Those of them that need a person, or wait for their time.
     pub troubled: BTreeSet<String>,
+    /// The containers whose health we have to check ourselves.
+    #[serde(skip)]
+    pub probes: Vec<Probe>,
     /// When the next of those that wait is due.
     pub again_at: Option<Timestamp>,
     /// What is still to be done after the pass.
@@ -209,6 +215,7 @@ impl Report {
         self.next_by_clock = resolution.next_by_clock;
         self.remaining = lines(plan);
         self.held = plan.held.iter().map(|(name, why)| (name.to_string(), why.clone())).collect();
+        self.probes = probes(resolution, observed);
         self.troubled = plan.troubled.keys().map(ToString::to_string).collect();
         self.again_at = plan.troubled.values().flatten().min().copied();
         // A container whose record is gone is still ours until it is removed.
@@ -270,7 +277,7 @@ impl Report {
     }
 }
 
-fn lines(plan: &Plan) -> Vec<PlanLine> {
+pub(super) fn lines(plan: &Plan) -> Vec<PlanLine> {
     plan.steps.iter().enumerate().map(|(id, step)| line(id, step)).collect()
 }
 
@@ -302,6 +309,23 @@ pub(crate) fn chain(error: &dyn Error) -> Vec<String> {
         cause = error.source();
     }
     because
+}
+
+fn probes(resolution: &Resolution, observed: &Observed) -> Vec<Probe> {
+    let containers = resolution.desired.containers.iter();
+    containers
+        .filter(|(_, container)| container.is_checked_by_us)
+        .filter_map(|(name, container)| {
+            let found = observed.containers.get(name).filter(|found| found.state.is_up())?;
+            Some(Probe {
+                record: name.clone(),
+                id: found.id.clone(),
+                readiness: container.readiness.clone(),
+                pace: container.pace,
+                starts: 0,
+            })
+        })
+        .collect()
 }
 
 fn host(resolution: &Resolution, observed: &Observed) -> HostRow {

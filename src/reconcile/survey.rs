@@ -91,7 +91,7 @@ struct Seen {
 /// The records or the kernel's tables cannot be read.
 pub async fn survey(cx: Context<Machine>) -> Result<Survey, Error> {
     let overrides = host::overrides::read(&cx.overrides)?;
-    let (snapshot, _) = records(&cx, Mode::Look, &overrides)?;
+    let (snapshot, _) = records(&cx, Mode::Look, &overrides, &BTreeSet::new())?;
     let query = desired::query(&snapshot, &cx.schema, &cx.root, &overrides);
     let firewall = Firewall::below(&cx.root);
     let seen = match cx.host {

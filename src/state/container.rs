@@ -40,6 +40,8 @@ pub struct Container {
     pub readiness: Readiness,
     /// How often its health check is made, by the engine or by us.
     pub pace: HealthPace,
+    /// Whether its record has a health check that the engine cannot make: over TCP or HTTP.
+    pub is_checked_by_us: bool,
     /// Directories below the data root that it mounts.
     pub directories: BTreeSet<PathBuf>,
 }

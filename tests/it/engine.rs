@@ -9,6 +9,7 @@
 mod chains;
 mod daemon;
 mod event;
+mod exact;
 mod exposure;
 mod faults;
 mod guard;

@@ -152,3 +152,26 @@ fn an_unhealthy_container_is_restarted_with_waits_and_then_left_running() {
     setprop(&lab, "box1 MaxMemory 48");
     lab.wharf(&["plan"]).ended_with(3);
 }
+
+#[test]
+fn the_daemon_makes_the_checks_that_the_engine_cannot_make_and_restarts_what_fails_them() {
+    let Some(lab) = Lab::new() else { return };
+    let record = format!(
+        "{} Health http:80/index.html HealthInterval 1 HealthRetries 2",
+        super::web("shop", 8080)
+    );
+    set(&lab, &record);
+    let _daemon = lab.spawn_wharfd(&[("WHARF_INTERVAL", "3600")]);
+    let health = || {
+        let status: serde_json::Value =
+            serde_json::from_str(&lab.wharf(&["status", "--json"]).stdout).unwrap();
+        in_status(&status["containers"], "shop").map(|row| row["health"].clone())
+    };
+    wait_until(SOON, "it is healthy", || health().is_some_and(|health| health == "healthy"));
+    let before = super::started_at(&lab, "shop");
+
+    // Its own start makes the page again.
+    lab.exec("shop", &["rm", "/var/www/index.html"]).succeeded();
+    wait_until(SOON, "it is restarted", || super::started_at(&lab, "shop") > before);
+    wait_until(SOON, "it is healthy", || health().is_some_and(|health| health == "healthy"));
+}
