@@ -391,7 +391,10 @@ impl Host for System {
                 replace::finish(self, name, previous, true, proof).await
             }
             Step::StartContainer(name) => self.engine.start(name.as_str()).await,
-            Step::RestartContainer(name) => self.engine.restart(name.as_str()).await,
+            Step::RestartContainer(name) => {
+                self.engine.restart(name.as_str()).await?;
+                health::Findings::below(&self.root).forget(name)
+            }
             Step::RemoveGuard => self.firewall.remove().await,
             Step::RestoreForwarding => {
                 sysctl::unset_forwarding()?;

@@ -149,7 +149,9 @@ pub(crate) fn lost(layer: &Layer, successor: Successor<'_>) -> BTreeSet<PathBuf>
         Successor::TakesOver(_) => is_mounted_over(path),
         Successor::BeginsAnew(_) | Successor::Nobody => true,
     });
-    written(layer).chain(volumes).filter(|path| !is_covered(path)).cloned().collect()
+    let anything = layer.is_unknown.then(|| PathBuf::from("/"));
+    let known = written(layer).chain(volumes).filter(|path| !is_covered(path)).cloned();
+    known.chain(anything).collect()
 }
 
 /// What was written into the layer itself: the ends of paths, without mount points, what passes and what
@@ -242,6 +244,12 @@ mod tests {
             ..Layer::default()
         };
         assert_eq!(lost_of(&layer), ["/srv/x"]);
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_may_be_anything() {
+        let layer = Layer { is_unknown: true, mounted: paths(&["/kept"]), ..Layer::default() };
+        assert_eq!(lost_of(&layer), ["/"]);
     }
 
     #[test]

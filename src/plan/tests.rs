@@ -145,9 +145,7 @@ fn a_change_that_would_lose_undeclared_data_is_held_until_it_is_given_up_or_moun
     let host = brought_to(&format!("{MYSQL}{BLOG}"));
     host.write_undeclared(&name_of("mysql"), &["/srv", "/srv/db", "/srv/db/table", "/tmp/x"]);
     let more = format!("{}{BLOG}", MYSQL.replace("status|", "MaxMemory|64|status|"));
-    insta::assert_snapshot!(planned(&more, &host), @r"
-    hold mysql: it holds data in no declared mount, which would be lost: /srv/db/table; to keep it, copy it and declare the copy as a mount: docker cp mysql:/srv/db/. DIRECTORY, MountPath DIRECTORY:/srv/db; to give it up: wharf apply --accept-data-loss mysql
-    ");
+    insta::assert_snapshot!(planned(&more, &host), @"hold mysql: it holds data in no declared mount, which would be lost: /srv/db/table; to keep it, copy it and declare the copy as a mount: docker cp mysql:/srv/db/. DIRECTORY, MountPath DIRECTORY:/srv/db; to give it up: wharf apply --accept-data-loss mysql");
     insta::assert_snapshot!(planned_giving_up(&more, &host, &["mysql"]), @r"
     replace container mysql: MaxMemory (none) -> 64m
       cost: mysql is down for at most 10 s and its start; blog links to it; lost: /srv/db/table

@@ -19,6 +19,8 @@ pub struct LayerQuery {
 /// What the engine knows of what a container has written outside of its named mounts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layer {
+    /// Whether the engine cannot say what was written: it may be anything.
+    pub is_unknown: bool,
     /// Paths in its own layer that were made or changed since it was created; directories are among
     /// them, the engine does not tell them from files.
     pub changed: BTreeSet<PathBuf>,

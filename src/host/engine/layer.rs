@@ -11,7 +11,7 @@ use bollard::models::{ChangeType, ContainerInspectResponse, FilesystemChange};
 use bollard::query_parameters::{ContainerArchiveInfoOptionsBuilder, InspectContainerOptions};
 use jiff::Timestamp;
 
-use super::{Engine, is_unnamed};
+use super::{Engine, Error, is_unnamed};
 use crate::db::value::ContainerName;
 use crate::host::Error as HostError;
 use crate::plan::data;
@@ -42,8 +42,18 @@ impl Engine {
             let Some(found) = found else { continue };
             let changes = self.client().container_changes(&query.id);
             let doing = format!("look what container {name} has written");
-            let changes = self.call(doing, self.limit, changes).await?.flatten();
-            let mut layer = layer(&found, changes.unwrap_or_default());
+            let changes = match self.call(doing, self.limit, changes).await {
+                Ok(changes) => Some(changes.flatten().unwrap_or_default()),
+                // A container that is damaged must not stop the pass for all others.
+                Err(HostError::Engine { source, .. })
+                    if matches!(*source, Error::Refused { .. }) =>
+                {
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            let is_unknown = changes.is_none();
+            let mut layer = Layer { is_unknown, ..layer(&found, changes.unwrap_or_default()) };
             layer.remade = self.remade(&query.id, &found, &layer).await?;
             for mount in &query.mounts {
                 if self.is_filled(mount).await? {
@@ -76,7 +86,8 @@ impl Engine {
                 ContainerArchiveInfoOptionsBuilder::default().path(&path.to_string_lossy()).build();
             let ask = self.client().get_container_archive_info(id, Some(options));
             let doing = format!("look at {} of a container", path.display());
-            let Some(stat) = self.call(doing, self.limit, ask).await? else { continue };
+            // What cannot be looked at counts as data.
+            let Ok(Some(stat)) = self.call(doing, self.limit, ask).await else { continue };
             let modified =
                 stat.modification_time.as_ref().and_then(|at| at.parse::<Timestamp>().ok());
             let is_of_start = modified
