@@ -170,6 +170,9 @@ pub struct NewContainer {
 pub struct Proof {
     /// What is asked.
     pub readiness: Readiness,
+    /// Whether the record itself says how its health is seen; else the new one must only serve where the
+    /// old one did.
+    pub is_said: bool,
     /// How much longer than others it may need.
     pub patience: Duration,
     /// Hash of its spec.

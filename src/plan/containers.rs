@@ -8,7 +8,7 @@ use crate::db::value::{ContainerName, Port};
 use crate::plan::data::{Successor, kept, not_given_up};
 use crate::plan::verdict::{Act, Verdict, verdict};
 use crate::plan::{Given, Ground, NewContainer, Plan, Proof, Reason, Step, StepId};
-use crate::state::container::Wanted;
+use crate::state::container::{Readiness, Wanted};
 use crate::state::{Container, Leftover, ObservedContainer, Role};
 
 /// What the planning of containers carries along.
@@ -397,6 +397,7 @@ pub(crate) fn without_record(
 fn proof(given: &Given<'_>, container: &Container) -> Proof {
     Proof {
         readiness: container.readiness.clone(),
+        is_said: container.is_checked_by_us || container.readiness == Readiness::Health,
         patience: container.patience(),
         hash: container.spec.hash().as_str().to_owned(),
         image: given.observed.images.get(&container.spec.image).cloned().unwrap_or_default(),

@@ -8,7 +8,7 @@ use wharf::db::value;
 use wharf::state::Role;
 
 use super::{apply, containers, set, setprop, until_page, web};
-use crate::lab::{Engine, HOST_LAN, Lab, Mode, WEB_TEXT};
+use crate::lab::{HOST_LAN, Lab, WEB_TEXT};
 
 /// A web server on port 8080, and its page from the LAN.
 fn shop(lab: &Lab) -> String {
@@ -87,6 +87,26 @@ fn one_that_runs_and_never_serves_goes_back_after_the_limit() {
     lab.wharf_with(&short, &["apply"]).ended_with(1).complains_of(&["shop", "404", "is back"]);
     assert_eq!(lab.id("shop"), id);
     until_page(WEB_TEXT, || lab.lan_get(&url));
+}
+
+#[test]
+fn a_port_on_which_the_old_container_did_not_listen_is_not_asked_of_the_new_one() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, "box1 service status enabled Image demo-db TCPPort 3307 PortMapping none");
+    apply(&lab);
+    let id = lab.id("box1");
+    setprop(&lab, "box1 MaxMemory 48");
+    apply(&lab);
+    assert_ne!(lab.id("box1"), id);
+
+    // One that did listen has to go on.
+    setprop(&lab, "box1 TCPPort 3306 MaxMemory 32");
+    apply(&lab);
+    let id = lab.id("box1");
+    lab.db(&["docker_containers", "setprop", "box1", "Command", "sleep 100"]);
+    let short = [("WHARF_READY_TIMEOUT", "2")];
+    lab.wharf_with(&short, &["apply"]).ended_with(1).complains_of(&["3306", "is back"]);
+    assert_eq!(lab.id("box1"), id);
 }
 
 #[test]
@@ -176,40 +196,4 @@ fn a_foreign_container_with_the_temporary_name_stays() {
     assert_eq!(lab.id(&next), id);
     assert!(lab.runs(&next));
     assert_eq!(super::started_at(&lab, "box1"), started, "nothing was stopped for it");
-}
-
-#[test]
-fn on_podman_too_the_old_container_comes_back_and_undeclared_data_holds() {
-    let Some(lab) = Lab::with(Engine::Podman, Mode::Gateway) else { return };
-    set(&lab, "box1 service status enabled Image demo-db PortMapping none");
-    apply(&lab);
-    let id = lab.id("box1");
-    lab.db(&[
-        "docker_containers",
-        "setprop",
-        "box1",
-        "Command",
-        "sh -c 'echo no such table; exit 3'",
-    ]);
-
-    let told = lab.wharf(&["apply"]).ended_with(1);
-    told.complains_of(&["box1", "exit code 3", "no such table", "the old one is back"]);
-    assert_eq!(lab.id("box1"), id);
-    assert!(lab.runs("box1"));
-    assert_eq!(containers(&lab), ["box1"]);
-
-    lab.db(&["docker_containers", "delprop", "box1", "Command"]);
-    setprop(&lab, "box1 MaxMemory 48");
-    apply(&lab);
-    let id = lab.id("box1");
-    assert!(lab.runs("box1"));
-
-    let line = "mkdir /srv && echo precious > /srv/table && touch -t 202601010000 /srv/table";
-    lab.exec("box1", &["sh", "-c", line]).succeeded();
-    setprop(&lab, "box1 MaxMemory 64");
-    let told = lab.wharf(&["apply"]).ended_with(1);
-    told.complains_of(&["would be lost: /srv/table;"]);
-    assert_eq!(lab.id("box1"), id);
-    lab.wharf(&["apply", "--accept-data-loss", "box1"]).succeeded();
-    assert_ne!(lab.id("box1"), id);
 }
