@@ -19,7 +19,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bollard::errors::Error as Answer;
-use bollard::models::{ContainerStateStatusEnum, ContainerSummary, HealthStatusEnum};
+use bollard::models::{
+    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, HealthStatusEnum,
+};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions,
     ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
@@ -28,6 +30,7 @@ use bollard::query_parameters::{
 use bollard::{ClientVersion, Docker};
 use futures_util::{Stream, StreamExt};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use crate::db::value::{ContainerName, ImageRef};
 use crate::host::Error as HostError;
@@ -118,6 +121,12 @@ impl Error {
         }
     }
 
+    /// Whether it is Podman's word `stopped` for a container that has just ended, which is none of the
+    /// API's and goes by.
+    fn is_about_an_end(&self) -> bool {
+        matches!(self, Self::Broken { source, .. } if source.to_string().contains("unknown variant `stopped`"))
+    }
+
     /// A command that would mend it.
     pub fn remedy(&self) -> Option<String> {
         match self {
@@ -146,6 +155,11 @@ const API: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 }
 
 /// How Podman calls itself among the parts of its version.
 const PODMAN: &str = "Podman Engine";
+/// How long Podman may need to clean up after a container that has ended.
+const ENDING: Duration = Duration::from_secs(5);
+
+/// Between two looks meanwhile.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// A container engine.
 #[derive(Debug)]
@@ -277,9 +291,35 @@ impl Engine {
 
     async fn list(&self) -> Result<Vec<ContainerSummary>, HostError> {
         self.ask_again();
-        let options = ListContainersOptionsBuilder::default().all(true).build();
-        let list = self.client().list_containers(Some(options));
-        Ok(self.call("list containers", self.limit, list).await?.unwrap_or_default())
+        let begun = Instant::now();
+        loop {
+            let options = ListContainersOptionsBuilder::default().all(true).build();
+            let list = self.client().list_containers(Some(options));
+            match self.call("list containers", self.limit, list).await {
+                Err(HostError::Engine { source, .. })
+                    if source.is_about_an_end() && begun.elapsed() < ENDING =>
+                {
+                    sleep(AGAIN).await;
+                }
+                other => return Ok(other?.unwrap_or_default()),
+            }
+        }
+    }
+
+    /// What the engine knows of container `id`; `None` when there is none.
+    async fn inspect(&self, id: &str) -> Result<Option<ContainerInspectResponse>, HostError> {
+        let begun = Instant::now();
+        loop {
+            let inspect = self.client().inspect_container(id, None::<InspectContainerOptions>);
+            match self.call("inspect container", self.limit, inspect).await {
+                Err(HostError::Engine { source, .. })
+                    if source.is_about_an_end() && begun.elapsed() < ENDING =>
+                {
+                    sleep(AGAIN).await;
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Creates a container under its record's name; an unfinished one of the same spec is taken.
@@ -330,8 +370,7 @@ impl Engine {
     }
 
     async fn grace(&self, id: &str) -> Result<Duration, HostError> {
-        let inspect = self.client().inspect_container(id, None::<InspectContainerOptions>);
-        let found = self.call("inspect container", self.limit, inspect).await?;
+        let found = self.inspect(id).await?;
         let seconds = found.and_then(|found| found.config).and_then(|config| config.stop_timeout);
         Ok(Duration::from_secs(seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(10)))
     }
@@ -372,9 +411,7 @@ impl Engine {
         &self,
         name: &ContainerName,
     ) -> Result<(Option<String>, Option<Health>), HostError> {
-        let inspect =
-            self.client().inspect_container(name.as_str(), None::<InspectContainerOptions>);
-        let found = self.call("inspect container", self.limit, inspect).await?;
+        let found = self.inspect(name.as_str()).await?;
         let Some(state) = found.and_then(|found| found.state) else {
             return Ok((Some("there is no such container".to_owned()), None));
         };

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bollard::models::{ChangeType, ContainerInspectResponse, FilesystemChange};
-use bollard::query_parameters::{ContainerArchiveInfoOptionsBuilder, InspectContainerOptions};
+use bollard::query_parameters::ContainerArchiveInfoOptionsBuilder;
 use jiff::Timestamp;
 
 use super::{Engine, Error, is_unnamed};
@@ -36,9 +36,7 @@ impl Engine {
     ) -> Result<BTreeMap<ContainerName, Layer>, HostError> {
         let mut layers = BTreeMap::new();
         for (name, query) in wanted {
-            let inspect =
-                self.client().inspect_container(&query.id, None::<InspectContainerOptions>);
-            let found = self.call("inspect container", self.limit, inspect).await?;
+            let found = self.inspect(&query.id).await?;
             let Some(found) = found else { continue };
             let changes = self.client().container_changes(&query.id);
             let doing = format!("look what container {name} has written");

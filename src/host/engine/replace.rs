@@ -8,7 +8,7 @@
 
 use bollard::container::LogOutput;
 use bollard::errors::Error as Answer;
-use bollard::query_parameters::{InspectContainerOptions, LogsOptionsBuilder};
+use bollard::query_parameters::LogsOptionsBuilder;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::time::timeout;
@@ -53,8 +53,7 @@ impl Engine {
         next: &str,
         kept: &[KeptVolume],
     ) -> Result<(), HostError> {
-        let inspect = self.client().inspect_container(next, None::<InspectContainerOptions>);
-        let found = self.call("inspect container", self.limit, inspect).await?;
+        let found = self.inspect(next).await?;
         let id = found.and_then(|found| {
             let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
             let is_ours =
@@ -70,8 +69,7 @@ impl Engine {
     /// The volumes that an image declares and no record names: their data would else stay behind with
     /// the old container.
     async fn unnamed_volumes(&self, id: &str) -> Result<Vec<KeptVolume>, HostError> {
-        let inspect = self.client().inspect_container(id, None::<InspectContainerOptions>);
-        let found = self.call("inspect container", self.limit, inspect).await?;
+        let found = self.inspect(id).await?;
         let mounts = found.and_then(|found| found.mounts).unwrap_or_default();
         Ok(mounts
             .into_iter()
@@ -102,9 +100,7 @@ impl Engine {
 
     /// How the container `name` ended, or what it says while it runs.
     pub(crate) async fn autopsy(&self, name: &ContainerName) -> Result<Autopsy, HostError> {
-        let inspect =
-            self.client().inspect_container(name.as_str(), None::<InspectContainerOptions>);
-        let found = self.call("inspect container", self.limit, inspect).await?;
+        let found = self.inspect(name.as_str()).await?;
         let Some(state) = found.and_then(|found| found.state) else {
             return Ok(Autopsy::default());
         };

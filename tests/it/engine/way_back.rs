@@ -8,7 +8,7 @@ use wharf::db::value;
 use wharf::state::Role;
 
 use super::{apply, containers, set, setprop, until_page, web};
-use crate::lab::{HOST_LAN, Lab, WEB_TEXT};
+use crate::lab::{Engine, HOST_LAN, Lab, Mode, WEB_TEXT};
 
 /// A web server on port 8080, and its page from the LAN.
 fn shop(lab: &Lab) -> String {
@@ -196,4 +196,40 @@ fn a_foreign_container_with_the_temporary_name_stays() {
     assert_eq!(lab.id(&next), id);
     assert!(lab.runs(&next));
     assert_eq!(super::started_at(&lab, "box1"), started, "nothing was stopped for it");
+}
+
+#[test]
+fn on_podman_too_the_old_container_comes_back_and_undeclared_data_holds() {
+    let Some(lab) = Lab::with(Engine::Podman, Mode::Gateway) else { return };
+    set(&lab, "box1 service status enabled Image demo-db PortMapping none");
+    apply(&lab);
+    let id = lab.id("box1");
+    lab.db(&[
+        "docker_containers",
+        "setprop",
+        "box1",
+        "Command",
+        "sh -c 'echo no such table; exit 3'",
+    ]);
+
+    let told = lab.wharf(&["apply"]).ended_with(1);
+    told.complains_of(&["box1", "exit code 3", "no such table", "the old one is back"]);
+    assert_eq!(lab.id("box1"), id);
+    assert!(lab.runs("box1"));
+    assert_eq!(containers(&lab), ["box1"]);
+
+    lab.db(&["docker_containers", "delprop", "box1", "Command"]);
+    setprop(&lab, "box1 MaxMemory 48");
+    apply(&lab);
+    let id = lab.id("box1");
+    assert!(lab.runs("box1"));
+
+    let line = "mkdir -p /srv && echo precious > /srv/table && touch -t 202601010000 /srv/table";
+    lab.exec("box1", &["sh", "-c", line]).succeeded();
+    setprop(&lab, "box1 MaxMemory 64");
+    let told = lab.wharf(&["apply"]).ended_with(1);
+    told.complains_of(&["would be lost: /srv/table;"]);
+    assert_eq!(lab.id("box1"), id);
+    lab.wharf(&["apply", "--accept-data-loss", "box1"]).succeeded();
+    assert_ne!(lab.id("box1"), id);
 }
