@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::host::{self, Error, Host};
+use crate::host::{self, Error, Host, failpoint};
 use crate::plan::{Plan, PlannedStep, Step, StepId};
 
 /// What became of a plan.
@@ -43,20 +43,26 @@ pub async fn apply<H: Host>(plan: &Plan, host: &H, parallel: usize, stop: &Atomi
     let mut waiting: BTreeSet<StepId> = (0..plan.steps.len()).collect();
     let mut under_way = FuturesUnordered::new();
     loop {
-        while under_way.len() < parallel.max(1) && !stop.load(Ordering::Relaxed) {
+        let mut fresh = Vec::new();
+        while under_way.len() + fresh.len() < parallel.max(1) && !stop.load(Ordering::Relaxed) {
             // Each of many steps would else wait for its own time limit.
             let without_engine = host.engine_away().is_some();
             let may = |step: &Step| !without_engine || !host::asks_engine(step);
             let Some((id, planned)) = next(plan, &waiting, &outcome.done, may) else { break };
             waiting.remove(&id);
-            under_way.push(async move {
-                let begun = Instant::now();
-                tracing::debug!(step = %planned.step, "begins");
-                (id, planned, begun, host.perform(&planned.step).await)
-            });
+            fresh.push((id, planned));
         }
+        begin(host, &fresh);
+        under_way.extend(fresh.into_iter().map(|(id, planned)| async move {
+            let begun = Instant::now();
+            tracing::debug!(step = %planned.step, "begins");
+            let result = host.perform(&planned.step).await;
+            failpoint::here();
+            (id, planned, begun, result)
+        }));
         // No permit is held while waiting for another: what is ready runs, what is not is not here.
         let Some((id, planned, begun, result)) = under_way.next().await else { break };
+        host.end(id);
         match result {
             Ok(()) => {
                 let took = begun.elapsed().as_secs_f64();
@@ -66,8 +72,20 @@ pub async fn apply<H: Host>(plan: &Plan, host: &H, parallel: usize, stop: &Atomi
             Err(error) => outcome.failed.push((id, error)),
         }
     }
+    // Only what was begun and not ended would be told by the next pass, and nothing is.
+    host.quiet();
     outcome.blocked = waiting;
     outcome
+}
+
+/// Steps that begin together are written down together.
+fn begin<H: Host>(host: &H, fresh: &[(StepId, &PlannedStep)]) {
+    if !fresh.is_empty() {
+        failpoint::here();
+        let steps: Vec<_> = fresh.iter().map(|(id, planned)| (*id, &planned.step)).collect();
+        host.begin(&steps);
+        failpoint::here();
+    }
 }
 
 /// The step to begin next: of those that may, and whose needs are done, the lowest priority, else plan

@@ -8,12 +8,14 @@
 pub mod command;
 pub mod engine;
 pub mod events;
+pub mod failpoint;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod file;
 pub mod firewall;
 pub mod handler;
 pub mod health;
+pub mod journal;
 pub mod lock;
 pub mod machine;
 pub mod memory;
@@ -44,7 +46,7 @@ use nix::unistd::geteuid;
 use serde_json::Value;
 
 use crate::db::value::ContainerName;
-use crate::plan::Step;
+use crate::plan::{Step, StepId};
 use crate::settings::Root;
 use crate::state::layer::{Layer, LayerQuery};
 use crate::state::trouble::{Autopsy, Trouble};
@@ -209,6 +211,21 @@ pub trait Host {
 
     /// Whether the engine answers now.
     fn engine_answers(&self) -> impl Future<Output = bool>;
+
+    /// Writes down that these steps begin.
+    fn begin(&self, steps: &[(StepId, &Step)]);
+
+    /// Writes down that a step has ended, well or not.
+    fn end(&self, step: StepId);
+
+    /// Writes down that nothing is under way.
+    fn quiet(&self);
+
+    /// Takes away what a pass that was cut has left unfinished beside `targets`, and forgets it.
+    fn tidy(&self, targets: &BTreeSet<PathBuf>);
+
+    /// The steps that were under way when a pass was cut, until the next step begins.
+    fn interrupted(&self) -> Vec<String>;
 }
 
 /// Whether `step` asks something of the engine.
@@ -233,6 +250,7 @@ pub struct System {
     engine: engine::Engine,
     memory: memory::Memory,
     firewall: firewall::Firewall,
+    journal: journal::Journal,
     root: Root,
     ready_timeout: Duration,
 }
@@ -242,7 +260,8 @@ impl System {
     pub fn new(engine: engine::Engine, root: Root, ready_timeout: Duration) -> Self {
         let memory = memory::Memory::new(root.at("/var/lib/wharf"));
         let firewall = firewall::Firewall::new(memory.clone(), &root);
-        Self { engine, memory, firewall, root, ready_timeout }
+        let journal = journal::Journal::new(root.at("/var/lib/wharf/journal"));
+        Self { engine, memory, firewall, journal, root, ready_timeout }
     }
 
     /// The guard table.
@@ -415,5 +434,37 @@ impl Host for System {
 
     async fn engine_answers(&self) -> bool {
         self.engine.answers().await
+    }
+
+    fn begin(&self, steps: &[(StepId, &Step)]) {
+        // Waiting changes nothing, so there is nothing to be found half done.
+        let lines: Vec<_> = steps
+            .iter()
+            .filter(|(_, step)| !matches!(step, Step::AwaitReady { .. }))
+            .map(|(id, step)| (*id, step.to_string()))
+            .collect();
+        if !lines.is_empty() {
+            self.journal.begin(&lines);
+        }
+    }
+
+    fn end(&self, step: StepId) {
+        self.journal.end(step);
+    }
+
+    fn quiet(&self) {
+        self.journal.clear();
+    }
+
+    fn tidy(&self, targets: &BTreeSet<PathBuf>) {
+        self.memory.clear_left();
+        let directories: BTreeSet<&Path> =
+            targets.iter().filter_map(|path| path.parent()).collect();
+        directories.into_iter().for_each(file::clear_left);
+        self.journal.clear();
+    }
+
+    fn interrupted(&self) -> Vec<String> {
+        self.journal.interrupted()
     }
 }

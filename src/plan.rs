@@ -417,7 +417,10 @@ impl fmt::Display for Step {
             }
             Self::Adjust(adjust) => write!(f, "{} service {}", adjust.verb.as_str(), adjust.unit),
             Self::EnsureImage { image, .. } => write!(f, "get image {image}"),
-            Self::RemoveLeftover { name, .. } => write!(f, "remove leftover {name}"),
+            Self::RemoveLeftover { name, .. } => {
+                // Temporary names are filled up, so that no record can have one.
+                write!(f, "remove leftover {}", name.trim_end_matches('_'))
+            }
             Self::RestoreName { name, .. } => write!(f, "restore name {name}"),
             Self::StopContainer { name, .. } => write!(f, "stop container {name}"),
             Self::RemoveContainer { name, .. } => write!(f, "remove container {name}"),

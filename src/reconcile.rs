@@ -99,6 +99,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the line to the engine broke in the middle of an answer.
+    fn was_cut_off(&self) -> bool {
+        matches!(self, Self::Machine { source: host::Error::Engine { source, .. } }
+            if matches!(**source, host::engine::Error::Broken { .. }))
+    }
+
     /// A command that would mend it.
     pub fn remedy(&self) -> Option<String> {
         match self {
@@ -195,50 +201,38 @@ pub async fn pass<H: Host>(
             cx.host.keep_trouble(name, &Trouble::default())?;
         }
     }
-    let mut round = look(cx, mode, &snapshot, &overrides, wish, false).await?;
+    // In boxes, because a look is a large future and these are several.
+    let first = |is_unguarded| Box::pin(look(cx, mode, &snapshot, &overrides, wish, is_unguarded));
+    let mut round = match first(false).await {
+        // There was one, and it ended.
+        Err(error) if error.was_cut_off() && patience::is_back(cx, stop).await => {
+            first(false).await?
+        }
+        other => other?,
+    };
     if !round.has_guard {
-        round = look(cx, mode, &snapshot, &overrides, wish, true).await?;
+        round = first(true).await?;
     }
     as_expected(wish, &round.plan)?;
     all_there(wish, &snapshot, &round.observed)?;
     let mut report = Report::new(&round.resolution, assigned);
     report.only = wish.only.iter().map(ToString::to_string).collect();
     report.first_plan(&round.plan);
+    report.was_cut(cx.host.interrupted());
     report.templates(&round.failed_templates);
     if mode == Mode::Apply {
-        // By the whole step: the guard file of a second round has the same name, not the same content.
-        let mut tried: Vec<Step> = Vec::new();
+        // What was asked for once is done once.
+        let rest = Wish { restart: BTreeSet::new(), exactly: None, ..wish.clone() };
+        let again =
+            |is_unguarded| Box::pin(look(cx, mode, &snapshot, &overrides, &rest, is_unguarded));
         // What a plan that was read does not say is not done.
-        let rounds = if wish.exactly.is_some() { 1 } else { ROUNDS };
-        for _ in 0..rounds {
-            let fresh = round.plan.steps.iter().any(|step| !tried.contains(&step.step));
-            if !fresh || stop.load(std::sync::atomic::Ordering::Relaxed) {
-                break;
-            }
-            tried.extend(round.plan.steps.iter().map(|step| step.step.clone()));
-            let outcome = apply::apply(&round.plan, &cx.host, cx.parallel, stop).await;
-            let is_unguarded = round.plan.is_unguarded || !outcome.has_guard(&round.plan);
-            past::note_restarts(cx, &round, &outcome)?;
-            let was_away = cx.host.engine_away().is_some();
-            let is_back = was_away && patience::is_back(cx, stop).await;
-            report.outcome(&round.plan, outcome, is_back);
-            if was_away && !is_back {
-                report.left_by(&round.plan);
-                return Ok(report);
-            }
-            if is_back {
-                tried.clear();
-            }
-            // What was asked for once is done once.
-            let rest = Wish { restart: BTreeSet::new(), exactly: None, ..wish.clone() };
-            let again = look(cx, mode, &snapshot, &overrides, &rest, is_unguarded);
-            round = match again.await {
-                Err(error) => {
-                    report.unseen(&round.plan, &error);
-                    return Ok(report);
-                }
-                Ok(next) => next,
-            };
+        let most = if wish.exactly.is_some() { 1 } else { ROUNDS };
+        let Some(last) = rounds(cx, round, most, &mut report, stop, again).await? else {
+            return Ok(report);
+        };
+        round = last;
+        if !report.interrupted.is_empty() {
+            cx.host.tidy(&template::all_paths(cx.profile, &cx.root));
         }
     }
     report.last_look(&round.resolution, &round.observed, &round.plan, &round.names);
@@ -262,6 +256,52 @@ fn all_there(wish: &Wish, snapshot: &Snapshot, observed: &Observed) -> Result<()
         Some(name) => Err(Error::NoRecord { name: name.clone() }),
         None => Ok(()),
     }
+}
+
+/// Performs the plan of `round`, and those of what `again` sees then, until nothing is left that was not
+/// tried; the last look, or none when nobody could look any more, which the report then tells.
+async fn rounds<H: Host, F: Future<Output = Result<Round, Error>>>(
+    cx: &Context<H>,
+    mut round: Round,
+    most: usize,
+    report: &mut Report,
+    stop: &AtomicBool,
+    again: impl Fn(bool) -> F,
+) -> Result<Option<Round>, Error> {
+    // By the whole step: the guard file of a second round has the same name, not the same content.
+    let mut tried: Vec<Step> = Vec::new();
+    for _ in 0..most {
+        let fresh = round.plan.steps.iter().any(|step| !tried.contains(&step.step));
+        if !fresh || stop.load(std::sync::atomic::Ordering::Relaxed) {
+            break;
+        }
+        tried.extend(round.plan.steps.iter().map(|step| step.step.clone()));
+        let outcome = apply::apply(&round.plan, &cx.host, cx.parallel, stop).await;
+        let is_unguarded = round.plan.is_unguarded || !outcome.has_guard(&round.plan);
+        past::note_restarts(cx, &round, &outcome)?;
+        let was_away = cx.host.engine_away().is_some();
+        let is_back = was_away && patience::is_back(cx, stop).await;
+        report.outcome(&round.plan, outcome, is_back);
+        if was_away && !is_back {
+            report.left_by(&round.plan);
+            return Ok(None);
+        }
+        if is_back {
+            tried.clear();
+        }
+        let mut next = again(is_unguarded).await;
+        if next.is_err() && patience::is_back(cx, stop).await {
+            next = again(is_unguarded).await;
+        }
+        round = match next {
+            Err(error) => {
+                report.unseen(&round.plan, &error);
+                return Ok(None);
+            }
+            Ok(next) => next,
+        };
+    }
+    Ok(Some(round))
 }
 
 /// Takes everything of ours off the host but the data and the records.

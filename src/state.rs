@@ -172,6 +172,8 @@ pub struct ObservedContainer {
     pub health: Option<Health>,
     /// Host ports it publishes while it runs.
     pub published: BTreeSet<Port>,
+    /// The engine's networks that it is on, when the list tells.
+    pub networks: Option<BTreeSet<String>>,
 }
 
 /// What a container does, in the terms in which we act.

@@ -345,6 +345,11 @@ impl Engine {
         let start = async {
             match start.await {
                 Err(Answer::DockerResponseServerError { status_code: 304, .. }) => Ok(()),
+                Err(Answer::DockerResponseServerError { message, .. })
+                    if message.contains("paused container") =>
+                {
+                    self.client().unpause_container(name).await
+                }
                 other => other,
             }
         };

@@ -4,18 +4,31 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
 use crate::db::value::{ContainerName, Port};
 use crate::host::{Error, Host, engine};
-use crate::plan::{NewContainer, Proof, Step};
+use crate::plan::{NewContainer, Proof, Step, StepId};
 use crate::state::layer::{Layer, LayerQuery};
 use crate::state::trouble::{Autopsy, FailedReplacement, Trouble};
 use crate::state::{
     Guard, Leftover, Observed, ObservedContainer, ObservedFile, ObservedGuard, ObservedNetwork,
     Query, Role, Running,
 };
+
+/// What somebody does to the machine behind our back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Drift {
+    Stopped,
+    Removed,
+    ImageMoved,
+    Guard,
+    Forwarding,
+    BridgeFilter,
+    Files,
+}
 
 /// A host in memory.
 #[derive(Debug, Default)]
@@ -28,12 +41,16 @@ pub(crate) struct FakeHost {
     broken: RefCell<BTreeSet<ContainerName>>,
     /// Whether the guard cannot be loaded.
     refuses_guard: Cell<bool>,
+    /// Containers without their name: what was there before a replacement.
+    aside: RefCell<BTreeMap<String, (ObservedContainer, Value)>>,
     performed: RefCell<Vec<String>>,
     store: RefCell<Option<String>>,
     /// What containers have written outside of their mounts.
     layers: RefCell<BTreeMap<ContainerName, Layer>>,
     /// What went wrong with containers.
     troubles: RefCell<BTreeMap<ContainerName, Trouble>>,
+    /// The journal.
+    under_way: RefCell<BTreeMap<StepId, String>>,
 }
 
 impl FakeHost {
@@ -92,13 +109,13 @@ impl FakeHost {
 
     /// An interrupted replacement of `record` has left a container.
     pub(crate) fn leave_behind(&self, record: &ContainerName, role: Role) {
-        self.state.borrow_mut().leftovers.push(Leftover {
-            id: format!("{record}-left"),
-            name: role.name(record),
-            record: record.clone(),
-            role,
-            state: Running::Created,
-        });
+        self.leave(record, role, &format!("{record}-left"), Running::Created);
+    }
+
+    pub(crate) fn set_state(&self, name: &ContainerName, state: Running) {
+        if let Some(found) = self.state.borrow_mut().containers.get_mut(name) {
+            found.state = state;
+        }
     }
 
     pub(crate) fn state(&self) -> Observed {
@@ -128,6 +145,7 @@ impl FakeHost {
             status: String::new(),
             health: None,
             published: BTreeSet::new(),
+            networks: None,
         };
         state.containers.insert(spec.name.clone(), found);
         state.facts.existing.insert(spec.name.clone());
@@ -165,9 +183,12 @@ impl FakeHost {
         self.troubles.borrow_mut().insert(name.clone(), trouble);
     }
 
-    fn remove(&self, id: &str) {
+    /// Whether it was there.
+    fn remove(&self, id: &str) -> bool {
         let mut state = self.state.borrow_mut();
         let name = state.containers.iter().find(|(_, c)| c.id == id).map(|(n, _)| n.clone());
+        let is_left = state.leftovers.iter().any(|left| left.id == id);
+        let is_there = name.is_some() || is_left;
         if let Some(name) = name {
             state.containers.remove(&name);
             self.layers.borrow_mut().remove(&name);
@@ -175,6 +196,99 @@ impl FakeHost {
             state.facts.published.retain(|_, holder| *holder != name);
         }
         state.leftovers.retain(|left| left.id != id);
+        drop(state);
+        self.aside.borrow_mut().remove(id);
+        is_there
+    }
+
+    /// One effect more; an error when the power was cut before it.
+    fn tick(&self, step: &Step) -> Result<(), Error> {
+        match self.left.get() {
+            Some(0) => return Err(Self::refused(&step.to_string())),
+            Some(left) => self.left.set(Some(left - 1)),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// As the real one: every state between is there when the power is cut.
+    fn replace(&self, step: &Step, old: &str, new: &NewContainer) -> Result<(), Error> {
+        let name = &new.spec.name;
+        if self.broken.borrow().contains(name) {
+            return Err(Self::refused(&step.to_string()));
+        }
+        assert!(!self.has_left(name, Role::Next), "{name}.next is there already");
+        let next = format!("{name}-{}", new.generation);
+        self.leave(name, Role::Next, &next, Running::Created);
+        self.tick(step)?;
+        self.set_up(name, false);
+        self.tick(step)?;
+        assert!(!self.has_left(name, Role::Previous), "{name}.prev is there already");
+        let (found, spec) = {
+            let mut state = self.state.borrow_mut();
+            state.facts.existing.remove(name);
+            (state.containers.remove(name), self.specs.borrow().get(name).cloned())
+        };
+        self.leave(name, Role::Previous, old, Running::Exited);
+        let kept = found.zip(spec);
+        self.aside.borrow_mut().extend(kept.map(|kept| (old.to_owned(), kept)));
+        self.tick(step)?;
+        self.state.borrow_mut().leftovers.retain(|left| left.id != next);
+        self.insert(new, false);
+        self.tick(step)?;
+        self.set_up(name, true);
+        self.tick(step)?;
+        self.remove(old);
+        Ok(())
+    }
+
+    fn has_left(&self, record: &ContainerName, role: Role) -> bool {
+        let state = self.state.borrow();
+        state.leftovers.iter().any(|left| left.record == *record && left.role == role)
+    }
+
+    fn leave(&self, record: &ContainerName, role: Role, id: &str, state: Running) {
+        self.state.borrow_mut().leftovers.push(Leftover {
+            id: id.to_owned(),
+            name: role.name(record),
+            record: record.clone(),
+            role,
+            state,
+        });
+    }
+
+    fn restore(&self, id: &str, name: &ContainerName) {
+        let Some((found, spec)) = self.aside.borrow_mut().remove(id) else { return };
+        let mut state = self.state.borrow_mut();
+        assert!(!state.containers.contains_key(name), "{name} is taken");
+        state.leftovers.retain(|left| left.id != id);
+        state.facts.existing.insert(name.clone());
+        state.containers.insert(name.clone(), found);
+        self.specs.borrow_mut().insert(name.clone(), spec);
+    }
+
+    /// Somebody does something to the machine behind our back.
+    pub(crate) fn drift(&self, drift: Drift, number: usize) {
+        let names: Vec<ContainerName> = self.state.borrow().containers.keys().cloned().collect();
+        let name = names.get(number % names.len().max(1));
+        match (drift, name) {
+            (Drift::Stopped, Some(name)) => self.set_up(name, false),
+            (Drift::Removed, Some(name)) => {
+                let id = self.state.borrow().containers[name].id.clone();
+                self.remove(&id);
+            }
+            (Drift::ImageMoved, Some(name)) => {
+                let mut state = self.state.borrow_mut();
+                if let Some(found) = state.containers.get_mut(name) {
+                    (found.image_current, found.image_id) = (false, "older".to_owned());
+                }
+            }
+            (Drift::Guard, _) => self.state.borrow_mut().guard = ObservedGuard::Absent,
+            (Drift::Forwarding, _) => self.state.borrow_mut().forwarding = false,
+            (Drift::BridgeFilter, _) => self.state.borrow_mut().bridge_filter = Some(false),
+            (Drift::Files, _) => self.state.borrow_mut().files.clear(),
+            (Drift::Stopped | Drift::Removed | Drift::ImageMoved, None) => {}
+        }
     }
 }
 
@@ -237,11 +351,7 @@ impl Host for FakeHost {
     }
 
     async fn perform(&self, step: &Step) -> Result<(), Error> {
-        match self.left.get() {
-            Some(0) => return Err(Self::refused(&step.to_string())),
-            Some(left) => self.left.set(Some(left - 1)),
-            None => {}
-        }
+        self.tick(step)?;
         self.performed.borrow_mut().push(step.to_string());
         match step {
             Step::WriteFile { file, .. } => {
@@ -264,7 +374,12 @@ impl Host for FakeHost {
             Step::EnsureImage { image, .. } => {
                 self.state.borrow_mut().images.insert(image.clone(), "image".to_owned());
             }
-            Step::RemoveLeftover { id, .. } | Step::RemoveContainer { id, .. } => self.remove(id),
+            Step::RemoveLeftover { id, .. } => {
+                let is_there = self.remove(id);
+                assert!(is_there, "{step} is done by two steps");
+            }
+            Step::RemoveContainer { id, .. } => drop(self.remove(id)),
+            Step::RestoreName { id, name } => self.restore(id, name),
             Step::StopContainer { name, .. } => self.set_up(name, false),
             Step::CreateContainer(new) => self.insert(new, false),
             Step::ReplaceContainer { old, new, proof, .. } => {
@@ -272,8 +387,7 @@ impl Host for FakeHost {
                     self.note_failure(&new.spec.name, proof.as_ref());
                     return Err(Self::refused(&step.to_string()));
                 }
-                self.remove(old);
-                self.insert(new, true);
+                self.replace(step, old, new)?;
             }
             Step::StartContainer(name)
             | Step::RestartContainer(name)
@@ -284,11 +398,14 @@ impl Host for FakeHost {
                 let guarded = matches!(self.state.borrow().guard, ObservedGuard::Loaded(_));
                 assert!(guarded, "{name} starts without a guard");
                 self.set_up(name, true);
+                if let Step::FinishReplacement { previous, .. } = step {
+                    self.tick(step)?;
+                    self.remove(previous);
+                }
             }
             Step::Adjust(_)
             | Step::AwaitReady { .. }
             | Step::ReloadRules(_)
-            | Step::RestoreName { .. }
             | Step::LeaveForwarding(_) => {}
         }
         Ok(())
@@ -300,5 +417,25 @@ impl Host for FakeHost {
 
     async fn engine_answers(&self) -> bool {
         true
+    }
+
+    fn begin(&self, steps: &[(StepId, &Step)]) {
+        self.under_way.borrow_mut().extend(steps.iter().map(|(id, step)| (*id, step.to_string())));
+    }
+
+    fn end(&self, step: StepId) {
+        self.under_way.borrow_mut().remove(&step);
+    }
+
+    fn quiet(&self) {
+        self.under_way.borrow_mut().clear();
+    }
+
+    fn tidy(&self, _: &BTreeSet<PathBuf>) {
+        self.quiet();
+    }
+
+    fn interrupted(&self) -> Vec<String> {
+        self.under_way.borrow().values().cloned().collect()
     }
 }

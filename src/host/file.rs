@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::host::memory::Memory;
 use crate::host::process::is_gone;
-use crate::host::{Error, command};
+use crate::host::{Error, command, failpoint};
 use crate::state::container::hex;
 use crate::state::{ObservedFile, RenderedFile};
 
@@ -27,7 +27,9 @@ use crate::state::{ObservedFile, RenderedFile};
 /// A directory cannot be made or is not writable, or the disk is full. `target` is then what it was.
 pub fn replace(target: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let (directory, file) = stage(target, content, mode)?;
+    failpoint::here();
     file.persist(target)?;
+    failpoint::here();
     File::open(directory)?.sync_all()
 }
 

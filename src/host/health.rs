@@ -99,6 +99,7 @@ mod tests {
     fn observed(id: &str) -> (ContainerName, Observed) {
         let name = value::container_name("wiki").unwrap();
         let found = ObservedContainer {
+            networks: None,
             id: id.to_owned(),
             hash: String::new(),
             generation: 1,

@@ -10,6 +10,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::host::file;
+
 /// The lock could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -51,7 +53,7 @@ impl PassLock {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(failed)?;
         }
-        let mut file = fs::OpenOptions::new()
+        let mut handle = fs::OpenOptions::new()
             .create(true)
             .truncate(false)
             .read(true)
@@ -60,12 +62,14 @@ impl PassLock {
             .map_err(failed)?;
         let begun = tokio::time::Instant::now();
         loop {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            match Flock::lock(handle, FlockArg::LockExclusiveNonblock) {
                 Ok(mut lock) => {
                     // For the message of who waits; the lock itself is the flock. Always as wide, because a
                     // file that is cut first is written to the disk at once.
                     let holder = format!("{:<10}\n", std::process::id());
                     lock.write_all(holder.as_bytes()).map_err(failed)?;
+                    // What one that was killed under it has not finished; nobody else is at work here.
+                    path.parent().into_iter().for_each(file::clear_left);
                     return Ok(Self { _file: lock });
                 }
                 Err((mut back, Errno::EWOULDBLOCK)) => {
@@ -77,7 +81,7 @@ impl PassLock {
                             waited: limit,
                         });
                     }
-                    file = back;
+                    handle = back;
                 }
                 Err((_, errno)) => return Err(failed(errno.into())),
             }

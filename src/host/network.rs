@@ -223,13 +223,20 @@ fn holders(listeners: &[Socket], observed: &Observed) -> BTreeMap<Port, String> 
     let mut found = BTreeMap::new();
     for socket in listeners {
         let who = match holders.get(&socket.inode) {
-            Some(holder) if is_ours(holder, observed) => continue,
+            Some(holder) if is_ours(holder, observed) || is_proxy(holder) => continue,
             Some(holder) => format!("the process '{}' ({})", holder.name, holder.pid),
             None => "a process that cannot be seen from here".to_owned(),
         };
         found.insert(port_of(socket), who);
     }
     found
+}
+
+/// Whether an engine listens on behalf of a container. What containers publish stands in its list; a proxy
+/// of which that says nothing is that of a start or a stop under way, as after a pass that was cut, and the
+/// engine itself lets the next start wait for it, or refuses it.
+fn is_proxy(holder: &Holder) -> bool {
+    ["docker-proxy", "rootlessport"].contains(&holder.name.as_str())
 }
 
 /// Whether a process belongs to a container of ours: the engines put its id into the cgroup's path.

@@ -101,6 +101,12 @@ impl Work<'_> {
                         let step = Step::RestoreName { id, name: record.clone() };
                         plan.add(step, Reason::Interrupted, Some(record), BTreeSet::from([gone]));
                         restored.insert(record.clone());
+                    } else if self.is_outdated(record) {
+                        // The one that runs is replaced again, and takes the name for it.
+                        let step = Step::RemoveLeftover { id, name: leftover.name.clone() };
+                        let step =
+                            plan.add(step, Reason::Interrupted, Some(record), BTreeSet::new());
+                        self.cleared.insert(record.clone(), step);
                     }
                 }
             }
@@ -115,6 +121,16 @@ impl Work<'_> {
         let container = self.given.desired.containers.get(record)?;
         let is_other = new.hash != container.spec.hash().as_str();
         (container.wanted.is_up() && is_other && !new.state.is_up()).then_some(new)
+    }
+
+    /// Whether the new container of an interrupted replacement runs and is not what the record asks for by
+    /// now.
+    fn is_outdated(&self, record: &ContainerName) -> bool {
+        let found = self.given.observed.containers.get(record);
+        let container = self.given.desired.containers.get(record);
+        let wanted = container.filter(|one| one.wanted.is_up() && !self.ground.bridge_anew);
+        let verdict = wanted.and_then(|container| verdict(self.given, record, container, found));
+        matches!(verdict, Some(Verdict::Do(Act::Replace { .. })))
     }
 
     /// The previous container of an interrupted replacement whose new one has still to show that it
@@ -141,6 +157,7 @@ impl Work<'_> {
             let succeeded = leftover.role == Role::Previous
                 && self.given.observed.containers.contains_key(record)
                 && !self.given.desired.held.contains_key(record)
+                && !self.cleared.contains_key(record)
                 && is_finished(record);
             if succeeded {
                 let step =

@@ -443,3 +443,23 @@ fn a_part_that_takes_a_port_from_another_record_has_all_of_that_record() {
     let part = planned(records, &host).select(&[name_of("aaa")].into()).to_string();
     assert!(part.contains("replace container aaa") && !part.contains("bbb"), "{part}");
 }
+
+#[test]
+fn of_a_broken_replacement_whose_record_changed_again_the_one_that_has_run_stays() {
+    let name = "mysql".parse().unwrap();
+    let more = MYSQL.replace("status|", "MaxMemory|64|status|");
+    let host = brought_to(MYSQL);
+    host.leave_behind(&name, crate::state::Role::Previous);
+    let kinds =
+        |plan: &Plan| -> Vec<&str> { plan.steps.iter().map(|step| step.step.kind()).collect() };
+    assert_eq!(kinds(&planned(&more, &host)), ["remove-leftover", "replace-container"]);
+    assert!(planned(&more, &host).steps[1].needs.contains(&0));
+
+    host.set_state(&name, crate::state::Running::Created);
+    let plan = planned(&more, &host);
+    assert_eq!(kinds(&plan), ["remove-leftover", "restore-name"]);
+    assert!(plan.steps[1].needs.contains(&0));
+
+    let plan = planned(MYSQL, &host);
+    assert_eq!(kinds(&plan), ["finish-replacement"]);
+}

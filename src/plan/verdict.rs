@@ -86,7 +86,30 @@ fn differs(
     if !found.image_current && current.is_some_and(|id| *id != found.image_id) {
         return Some(Reason::ImageMoved);
     }
+    if let Some(how) = misplaced(given, container, found) {
+        return Some(Reason::Setting(how));
+    }
     (found.state == Running::Dead).then(|| Reason::NotRunning(found.status.clone()))
+}
+
+/// How the networks of a container that runs are not those it was made with.
+fn misplaced(
+    given: &Given<'_>,
+    container: &Container,
+    found: &ObservedContainer,
+) -> Option<String> {
+    let bridge = given.desired.bridge.as_ref().filter(|_| found.state.is_up())?;
+    let (on, _) = found.networks.as_ref().zip(container.spec.address())?;
+    let strange: Vec<&str> =
+        on.iter().map(String::as_str).filter(|name| *name != bridge.name).collect();
+    match (on.contains(&bridge.name), strange.as_slice()) {
+        (true, []) => None,
+        (true, strange) => Some(format!("it is also on {}", strange.join(", "))),
+        (false, []) => Some(format!("it is not on {}", bridge.name)),
+        (false, strange) => {
+            Some(format!("it is on {}, not on {}", strange.join(", "), bridge.name))
+        }
+    }
 }
 
 /// Why the replacement is not tried again: it failed, and neither record nor image has changed.
@@ -112,12 +135,12 @@ fn failed<'a>(
 /// What becomes of a container that is not replaced.
 fn as_it_is(given: &Given<'_>, name: &ContainerName, found: &ObservedContainer) -> Option<Verdict> {
     match found.state {
-        Running::Created => {
+        Running::Created | Running::Paused => {
             let reason = Reason::NotRunning(found.status.clone());
             Some(Verdict::Do(Act::Start { reason }))
         }
         Running::Exited => Some(ended(given, name, found)),
-        Running::Running | Running::Paused | Running::Restarting => {
+        Running::Running | Running::Restarting => {
             if given.restart.contains(name) {
                 return Some(Verdict::Do(Act::Restart { reason: Reason::ByHand }));
             }

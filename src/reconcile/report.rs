@@ -239,6 +239,11 @@ impl Report {
         self.host = host(resolution, observed);
     }
 
+    /// What was under way when the pass before was cut.
+    pub(super) fn was_cut(&mut self, steps: Vec<String>) {
+        self.interrupted.extend(steps.into_iter().map(|step| format!("{step} (the pass was cut)")));
+    }
+
     /// What of `plan` was not done, when nobody could look again.
     pub(super) fn left_by(&mut self, plan: &Plan) {
         self.remaining = lines(plan);

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use crate::db::schema::Schema;
 use crate::db::value::Protocol;
 use crate::db::{Audit, Location};
-use crate::host::fake::FakeHost;
+use crate::host::fake::{Drift, FakeHost};
 use crate::reconcile::{Context, Mode, Report, Wish, pass};
 use crate::settings::{Profile, Root};
 use crate::state::exposure::HostPort;
@@ -79,6 +79,68 @@ fn any_records() -> impl Strategy<Value = String> {
         }
         text
     })
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+enum Event {
+    Records(String),
+    Drift(Drift, usize),
+    /// A pass, cut after so many effects.
+    Cut(usize),
+    Pass,
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let drift = prop::sample::select(vec![
+        Drift::Stopped,
+        Drift::Removed,
+        Drift::ImageMoved,
+        Drift::Guard,
+        Drift::Forwarding,
+        Drift::BridgeFilter,
+        Drift::Files,
+    ]);
+    prop_oneof![
+        3 => any_records().prop_map(Event::Records),
+        2 => (drift, 0_usize..5).prop_map(|(drift, number)| Event::Drift(drift, number)),
+        4 => (0_usize..30).prop_map(Event::Cut),
+        1 => Just(Event::Pass),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Whatever happens, and however often a pass is cut in it: one more pass arrives, and the one after
+    /// it has nothing to do. What is read of the machine in the middle is never two of one.
+    #[test]
+    fn whatever_happened_one_pass_arrives(events in prop::collection::vec(any_event(), 1..12)) {
+        let bench = Bench::new();
+        bench.records("");
+        for event in events {
+            match event {
+                Event::Records(records) => bench.records(&records),
+                Event::Drift(drift, number) => bench.cx.host.drift(drift, number),
+                Event::Cut(effects) => {
+                    bench.cx.host.fail_after(effects);
+                    let _cut = bench.pass(Mode::Apply);
+                    bench.cx.host.never_fail();
+                }
+                Event::Pass => {
+                    let report = bench.pass(Mode::Apply);
+                    prop_assert!(report.is_as_desired(), "{report:#?}");
+                }
+            }
+        }
+        let report = bench.pass(Mode::Apply);
+        prop_assert!(report.is_as_desired(), "{report:#?}");
+        prop_assert!(bench.cx.host.state().leftovers.is_empty());
+        bench.cx.host.take_performed();
+        let report = bench.pass(Mode::Apply);
+        prop_assert!(report.plan.is_empty(), "{report:#?}");
+        prop_assert_eq!(bench.cx.host.take_performed(), Vec::<String>::new());
+    }
 }
 
 proptest! {

@@ -7,13 +7,16 @@
 //! what they must name is asked for: the record, the property, the value.
 
 mod chains;
+mod chaos;
 mod daemon;
+mod drift;
 mod event;
 mod exact;
 mod exposure;
 mod faults;
 mod guard;
 mod image;
+mod kill;
 mod liar;
 mod loss;
 mod matrix;

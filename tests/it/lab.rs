@@ -242,6 +242,14 @@ impl Lab {
         Daemon::spawn(self.on_host(argv[0]).args(&argv[1..]), log)
     }
 
+    /// The same, with variables of the environment changed.
+    pub(crate) fn spawn_wharf_with(&self, variables: &[(&str, &str)], args: &[&str]) -> Daemon {
+        let mut command = self.on_host(env!("CARGO_BIN_EXE_wharf"));
+        self.environment(&mut command);
+        command.envs(variables.iter().copied());
+        Daemon::spawn(command.args(args), self.dir.join("wharf.log"))
+    }
+
     /// Starts `wharf` on the host; it ends with the value that is returned, or before.
     pub(crate) fn spawn_wharf(&self, args: &[&str]) -> Daemon {
         let mut command = self.ours(env!("CARGO_BIN_EXE_wharf"));

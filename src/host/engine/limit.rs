@@ -13,8 +13,8 @@ use std::time::Duration;
 use bollard::errors::Error as Answer;
 use tokio::time::{sleep, timeout};
 
-use crate::host::Error as HostError;
 use crate::host::engine::{Engine, Error};
+use crate::host::{Error as HostError, failpoint};
 
 /// Why an engine is not asked any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,15 +53,22 @@ impl Engine {
         if away.borrow_and_update().is_some() {
             return Err(silent());
         }
+        failpoint::here();
         let answered = tokio::select! {
             biased;
             answered = timeout(limit, call) => answered,
             _ = away.wait_for(Option::is_some) => return Err(silent()),
             () = self.watch_over() => return Err(silent()),
         };
+        failpoint::here();
         match answered {
             Ok(Err(error)) if super::endpoint::is_unreachable(&error) => {
                 self.away.send_replace(Some(Away::Gone));
+                Ok(Err(error))
+            }
+            Ok(Err(error)) if !matches!(error, Answer::DockerResponseServerError { .. }) => {
+                // The line broke: was it this call's, or did the engine end?
+                self.look_for_life().await;
                 Ok(Err(error))
             }
             Ok(answer) => Ok(answer),
@@ -87,8 +94,9 @@ impl Engine {
         let away = match sign {
             // Whatever it says, it is there.
             Ok(Ok(_) | Err(Answer::DockerResponseServerError { .. })) => return,
-            Ok(Err(error)) if super::endpoint::is_unreachable(&error) => Away::Gone,
-            Ok(Err(_)) | Err(_) => Away::Hangs,
+            // Also when somebody in between takes the call and hangs up.
+            Ok(Err(_)) => Away::Gone,
+            Err(_) => Away::Hangs,
         };
         self.away.send_replace(Some(away));
     }

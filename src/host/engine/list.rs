@@ -121,6 +121,7 @@ fn insert(observed: &mut Observed, record: ContainerName, container: &ContainerS
             health: health(&status),
             status,
             published,
+            networks: networks(container),
         },
     );
 }
@@ -156,6 +157,11 @@ fn state(container: &ContainerSummary) -> Running {
     }
 }
 
+fn networks(container: &ContainerSummary) -> Option<BTreeSet<String>> {
+    let networks = container.network_settings.as_ref()?.networks.as_ref()?;
+    Some(networks.keys().cloned().collect())
+}
+
 fn published(container: &ContainerSummary) -> BTreeSet<Port> {
     container
         .ports
@@ -178,12 +184,12 @@ fn foreign(name: String, container: &ContainerSummary) -> Foreign {
         image: container.image.clone().unwrap_or_default(),
         status: container.status.clone().unwrap_or_default(),
         published: published(container),
-        networks: networks(container),
+        networks: subnets(container),
     }
 }
 
 /// The networks in which it has an address now.
-fn networks(container: &ContainerSummary) -> BTreeSet<Ipv4Net> {
+fn subnets(container: &ContainerSummary) -> BTreeSet<Ipv4Net> {
     let settings = container.network_settings.as_ref();
     let networks = settings.and_then(|settings| settings.networks.as_ref());
     let endpoints = networks.into_iter().flat_map(|networks| networks.values());

@@ -140,7 +140,7 @@ impl Lab {
     }
 
     /// Makes image `repo` of the demo's root file system.
-    pub(super) fn import(&self, repo: &str, change: &str) {
+    pub(crate) fn import(&self, repo: &str, change: &str) {
         let path = format!(
             "/images/create?fromSrc=-&repo={repo}&tag=latest&changes={}",
             http::query_value(change)

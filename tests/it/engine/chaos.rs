@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Engines that stop, freeze or have no room, and many passes at a time: all of it ends as the records
+//! say, or is told, and nobody asks without a pause.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{SOON, apply, containers, set, setprop, until_runs};
+use crate::lab::{Daemon, Lab, wait_until};
+
+const BOX: &str = "box service status enabled Image demo-db TCPPort 3306 PortMapping none";
+
+/// How often the daemon found no engine, as its log tells.
+fn vain(daemon: &Daemon) -> usize {
+    daemon.log().lines().filter(|line| line.contains("no pass")).count()
+}
+
+/// Passes that the daemon makes in vain in ten seconds: after 0, 1, 3 and 7 s, and those before that
+/// the return of the engine asks for.
+const VAIN: usize = 6;
+
+#[test]
+fn a_daemon_without_its_engine_asks_ever_less_and_goes_on_when_it_is_back() {
+    let Some(mut lab) = Lab::new() else { return };
+    set(&lab, BOX);
+    let daemon = lab.spawn_wharfd(&[("WHARF_INTERVAL", "1")]);
+    until_runs(&lab, "box");
+
+    lab.stop_engine();
+    setprop(&lab, "box MaxMemory 80");
+    std::thread::sleep(Duration::from_secs(10));
+    let count = vain(&daemon);
+    eprintln!("{count} passes in vain in 10 s without an engine");
+    assert!((1..=VAIN).contains(&count), "{count} passes:\n{}", daemon.log());
+
+    lab.start_engine();
+    wait_until(SOON, "the change is made", || {
+        lab.runs("box") && lab.memory_limit("box") == 80 << 20
+    });
+}
+
+#[test]
+fn an_engine_that_is_frozen_holds_nobody_and_is_used_when_it_thaws() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, BOX);
+    let daemon = lab.spawn_wharfd(&[("WHARF_INTERVAL", "1"), ("WHARF_ENGINE_TIMEOUT", "1")]);
+    until_runs(&lab, "box");
+    let engine = Pid::from_raw(i32::try_from(lab.engine_pid()).unwrap());
+
+    kill(engine, Signal::SIGSTOP).unwrap();
+    setprop(&lab, "box MaxMemory 80");
+    let begun = Instant::now();
+    std::thread::sleep(Duration::from_secs(9));
+    let by_hand = lab.wharf_with(&[("WHARF_ENGINE_TIMEOUT", "1")], &["apply"]);
+    let count = vain(&daemon);
+    kill(engine, Signal::SIGCONT).unwrap();
+
+    by_hand.ended_with(1).complains_of(&["did not answer within 1 s", "hint:"]);
+    eprintln!("{count} passes in vain in {:?} with a frozen engine", begun.elapsed());
+    assert!((1..=VAIN).contains(&count), "{count} passes:\n{}", daemon.log());
+    wait_until(SOON, "the change is made", || {
+        lab.runs("box") && lab.memory_limit("box") == 80 << 20
+    });
+}
+
+#[test]
+fn an_engine_without_room_says_so_and_goes_on_when_there_is_some() {
+    let Some(mut lab) = Lab::new() else { return };
+    set(&lab, BOX);
+    apply(&lab);
+    lab.stop_engine();
+    let data = lab.scratch("data");
+    let at = data.display().to_string();
+    lab.host(&["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", &at]).succeeded();
+    lab.start_engine();
+    lab.import("demo-web", "CMD [\"/bin/demo-web\"]");
+    lab.import("demo-db", "CMD [\"/bin/demo-db\"]");
+    apply(&lab);
+
+    let full = data.join("full");
+    let full = full.display().to_string();
+    assert_ne!(lab.host(&["dd", "if=/dev/zero", &format!("of={full}"), "bs=64k"]).code, 0);
+    setprop(&lab, "box MaxMemory 80");
+    set(&lab, "late service status enabled Image demo-web TCPPort 80 PortMapping none");
+    let told = lab.wharf(&["apply"]).ended_with(1);
+    let text = told.stdout + &told.stderr;
+    assert!(text.contains("no space left on device"), "{text}");
+    assert!(lab.runs("box"), "the old one stays in service: {text}");
+
+    std::fs::remove_file(&full).unwrap();
+    apply(&lab);
+    assert_eq!(containers(&lab), ["box", "late"]);
+    assert_eq!(lab.memory_limit("box"), 80 << 20);
+    lab.wharf(&["plan"]).succeeded();
+}
+
+/// How many rounds of [`APPLIES`]; `WHARF_RACE_ROUNDS` says otherwise.
+const ROUNDS: usize = 6;
+
+const APPLIES: usize = 20;
+
+#[test]
+fn twenty_passes_that_are_started_together_are_one_after_the_other() {
+    let Some(lab) = Lab::new() else { return };
+    let rounds = std::env::var("WHARF_RACE_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    for round in 0..rounds.unwrap_or(ROUNDS) {
+        if round % 3 == 0 {
+            // Network and containers are made anew.
+            lab.wharf(&["teardown"]).succeeded();
+        }
+        set(&lab, &format!("{BOX} MaxMemory {}", 64 + round % 50));
+        set(
+            &lab,
+            &format!(
+                "web{} service status enabled Image demo-web TCPPort 80 PortMapping none",
+                round % 3
+            ),
+        );
+        let all: Vec<Daemon> = (0..APPLIES).map(|_| lab.spawn_wharf(&["apply"])).collect();
+        for one in all {
+            let log = one.log();
+            assert_eq!(one.ended(Duration::from_secs(120)), Some(0), "round {round}: {log}");
+        }
+        let networks = lab.docker_get("/networks");
+        let ours = networks.as_array().unwrap().iter().filter(|one| one["Name"] == "wharf0");
+        assert_eq!(ours.count(), 1, "{networks}");
+        let names = containers(&lab);
+        assert_eq!(names.len(), 1 + (round + 1).min(3), "{names:?}");
+        assert!(names.iter().all(|name| lab.runs(name)));
+        assert_eq!(lab.memory_limit("box"), (64 + round as u64 % 50) << 20);
+        lab.wharf(&["plan"]).succeeded();
+    }
+}

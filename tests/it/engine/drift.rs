@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What others do to containers, networks and the kernel: what one pass repairs, what it tells, and
+//! what it does not see. The table is printed; a case that moves from one column to another is a change
+//! to be written down.
+
+use serde_json::json;
+
+use super::{apply, containers, set};
+use crate::lab::{Lab, Ran};
+
+/// What one pass makes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Repaired,
+    /// The pass ends with another status than 0, or says a word about it.
+    Told,
+    Unseen,
+}
+
+/// What is done, what is then to be so, the word by which it is told, and what comes of it today.
+struct Case {
+    name: &'static str,
+    spoil: fn(&Lab),
+    is_right: fn(&Lab) -> bool,
+    told_by: &'static str,
+    today: Fate,
+}
+
+fn post(lab: &Lab, path: &str, body: &serde_json::Value) {
+    let body = Some(body).filter(|body| **body != json!({}));
+    let answer = lab.docker("POST", path, body);
+    assert!(answer.status < 300, "{path}: {} {}", answer.status, answer.text());
+}
+
+fn delete(lab: &Lab, path: &str) {
+    let answer = lab.docker("DELETE", path, None);
+    assert!(answer.status < 300, "{path}: {} {}", answer.status, answer.text());
+}
+
+fn leave(lab: &Lab) {
+    post(lab, "/networks/wharf0/disconnect", &json!({ "Container": "box", "Force": true }));
+}
+
+fn other_network(lab: &Lab) {
+    let ipam = json!({ "Config": [{ "Subnet": "10.66.0.0/24" }] });
+    post(lab, "/networks/create", &json!({ "Name": "other", "IPAM": ipam }));
+}
+
+fn on_its_bridge(lab: &Lab) -> bool {
+    let Some(found) = lab.inspect("box") else { return false };
+    let networks = found["NetworkSettings"]["Networks"].as_object().unwrap().clone();
+    let is_alone = networks.len() == 1 && networks.contains_key("wharf0");
+    is_alone && lab.runs("box") && lab.address("box").starts_with("10.0.3.")
+}
+
+/// A container by another hand with everything that we wrote on ours, but for one variable.
+fn forge(lab: &Lab) {
+    let ours = lab.inspect("box").unwrap();
+    delete(lab, "/containers/box?force=true");
+    let mut body = ours["Config"].clone();
+    body["Env"] = json!(["MOOD=bad"]);
+    body["HostConfig"] = json!({ "NetworkMode": "wharf0" });
+    post(lab, "/containers/create?name=box", &body);
+    post(lab, "/containers/box/start", &json!({}));
+}
+
+fn env_is_right(lab: &Lab) -> bool {
+    !lab.inspect("box").unwrap()["Config"]["Env"].to_string().contains("MOOD=bad")
+}
+
+fn forwards(lab: &Lab) -> bool {
+    lab.host(&["cat", "/proc/sys/net/ipv4/ip_forward"]).stdout.trim() == "1"
+}
+
+/// Whether the engine's rules send packets of the bridge out with the host's address.
+fn has_nat(lab: &Lab) -> bool {
+    lab.host(&["iptables-save", "-t", "nat"]).stdout.contains("-s 10.0.3.0/24")
+}
+
+/// The cases of the peers' table.
+const CASES: [Case; 14] = [
+    Case {
+        name: "removed",
+        spoil: |lab| delete(lab, "/containers/box?force=true"),
+        is_right: |lab| lab.runs("box"),
+        told_by: "",
+        today: Fate::Repaired,
+    },
+    Case {
+        name: "stopped",
+        spoil: |lab| post(lab, "/containers/box/stop", &json!({})),
+        is_right: |lab| lab.runs("box"),
+        told_by: "",
+        today: Fate::Repaired,
+    },
+    Case {
+        name: "image tag moved",
+        spoil: |lab| post(lab, "/images/demo-web/tag?repo=demo-db&tag=latest", &json!({})),
+        is_right: |lab| {
+            let image = lab.docker_get("/images/demo-db:latest/json")["Id"].clone();
+            lab.runs("box") && lab.inspect("box").unwrap()["Image"] == image
+        },
+        told_by: "",
+        today: Fate::Repaired,
+    },
+    Case {
+        name: "off its network",
+        spoil: leave,
+        is_right: on_its_bridge,
+        told_by: "",
+        today: Fate::Repaired,
+    },
+    Case {
+        name: "network remade with another subnet",
+        spoil: |lab| {
+            leave(lab);
+            delete(lab, "/networks/wharf0");
+            let ipam = json!({ "Config": [{ "Subnet": "10.67.0.0/24" }] });
+            post(lab, "/networks/create", &json!({ "Name": "wharf0", "IPAM": ipam }));
+        },
+        is_right: on_its_bridge,
+        told_by: "not ours",
+        today: Fate::Told,
+    },
+    Case {
+        name: "same labels, other environment",
+        spoil: forge,
+        is_right: env_is_right,
+        told_by: "MOOD",
+        today: Fate::Unseen,
+    },
+    Case {
+        name: "paused",
+        spoil: |lab| post(lab, "/containers/box/pause", &json!({})),
+        is_right: |lab| lab.inspect("box").unwrap()["State"]["Paused"] == false,
+        told_by: "",
+        today: Fate::Repaired,
+    },
+    Case {
+        name: "renamed",
+        spoil: |lab| post(lab, "/containers/box/rename?name=mine", &json!({})),
+        is_right: |lab| containers(lab) == ["box"] && lab.runs("box"),
+        told_by: "mine",
+        today: Fate::Told,
+    },
+    Case {
+        name: "on a foreign network",
+        spoil: |lab| {
+            other_network(lab);
+            post(lab, "/networks/other/connect", &json!({ "Container": "box" }));
+        },
+        is_right: on_its_bridge,
+        told_by: "",
+        today: Fate::Repaired,
+    },
+    Case {
+        name: "memory limit changed",
+        spoil: |lab| {
+            let memory = 200 << 20;
+            post(lab, "/containers/box/update", &json!({ "Memory": memory, "MemorySwap": memory }));
+        },
+        is_right: |lab| lab.memory_limit("box") == 64 << 20,
+        told_by: "MaxMemory",
+        today: Fate::Unseen,
+    },
+    Case {
+        name: "restart policy changed",
+        spoil: |lab| {
+            let policy = json!({ "RestartPolicy": { "Name": "always" } });
+            post(lab, "/containers/box/update", &policy);
+        },
+        is_right: |lab| {
+            lab.inspect("box").unwrap()["HostConfig"]["RestartPolicy"]["Name"] != "always"
+        },
+        told_by: "estart policy",
+        today: Fate::Unseen,
+    },
+    Case {
+        name: "record dropped",
+        spoil: |lab| drop(lab.db(&["docker_containers", "delete", "box"])),
+        is_right: |lab| containers(lab).is_empty(),
+        told_by: "",
+        today: Fate::Repaired,
+    },
+    Case {
+        name: "rules of the engine flushed",
+        spoil: |lab| {
+            lab.host(&["iptables", "-t", "nat", "-F"]).succeeded();
+            lab.host(&["iptables", "-F"]).succeeded();
+        },
+        is_right: has_nat,
+        told_by: "wharf0",
+        today: Fate::Told,
+    },
+    Case {
+        name: "forwarding turned off",
+        spoil: |lab| drop(lab.host(&["sysctl", "-qw", "net.ipv4.ip_forward=0"]).succeeded()),
+        is_right: forwards,
+        told_by: "",
+        today: Fate::Repaired,
+    },
+];
+
+fn fate(lab: &Lab, case: &Case) -> (Fate, Ran) {
+    (case.spoil)(lab);
+    let ran = lab.wharf(&["apply"]);
+    if (case.is_right)(lab) {
+        return (Fate::Repaired, ran);
+    }
+    let status = lab.wharf(&["status"]);
+    let text = format!("{}{}{}{}", ran.stdout, ran.stderr, status.stdout, status.stderr);
+    let is_told = !case.told_by.is_empty() && text.contains(case.told_by);
+    (if is_told { Fate::Told } else { Fate::Unseen }, ran)
+}
+
+#[test]
+fn what_others_change_is_repaired_by_one_pass_or_told() {
+    let Some(lab) = Lab::new() else { return };
+    let mut wrong = Vec::new();
+    for case in &CASES {
+        // From nothing each time, and the images as they were.
+        for name in ["box", "mine"] {
+            lab.docker("DELETE", &format!("/containers/{name}?force=true"), None);
+        }
+        for network in ["wharf0", "other"] {
+            lab.docker("DELETE", &format!("/networks/{network}"), None);
+        }
+        lab.import("demo-db", "CMD [\"/bin/demo-db\"]");
+        set(
+            &lab,
+            "box service status enabled Image demo-db TCPPort 3306 PortMapping custom \
+             PortMappingPorts 8090:3306 MaxMemory 64 Address 10.0.3.7",
+        );
+        apply(&lab);
+        assert!((case.is_right)(&lab) || case.name == "record dropped", "{}", case.name);
+
+        let (fate, ran) = fate(&lab, case);
+        eprintln!("{:36} {fate:?}", case.name);
+        if fate != case.today {
+            wrong.push(format!("{}: {fate:?}\n{}{}", case.name, ran.stdout, ran.stderr));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
