@@ -271,12 +271,13 @@ async fn rounds<H: Host, F: Future<Output = Result<Round, Error>>>(
     // By the whole step: the guard file of a second round has the same name, not the same content.
     let mut tried: Vec<Step> = Vec::new();
     for _ in 0..most {
-        let fresh = round.plan.steps.iter().any(|step| !tried.contains(&step.step));
-        if !fresh || stop.load(std::sync::atomic::Ordering::Relaxed) {
+        if !has_fresh(&round.plan, &tried) || stop.load(std::sync::atomic::Ordering::Relaxed) {
             break;
         }
-        tried.extend(round.plan.steps.iter().map(|step| step.step.clone()));
         let outcome = apply::apply(&round.plan, &cx.host, cx.parallel, stop).await;
+        let steps = round.plan.steps.iter().enumerate();
+        let begun = steps.filter(|(id, _)| !outcome.blocked.contains(id));
+        tried.extend(begun.map(|(_, step)| step.step.clone()));
         let is_unguarded = round.plan.is_unguarded || !outcome.has_guard(&round.plan);
         past::note_restarts(cx, &round, &outcome)?;
         let was_away = cx.host.engine_away().is_some();
@@ -302,6 +303,17 @@ async fn rounds<H: Host, F: Future<Output = Result<Round, Error>>>(
         };
     }
     Ok(Some(round))
+}
+
+/// Whether `plan` has a step that was not tried and needs none that was tried in vain.
+fn has_fresh(plan: &Plan, tried: &[Step]) -> bool {
+    let mut stale = BTreeSet::new();
+    for (id, step) in plan.steps.iter().enumerate() {
+        if tried.contains(&step.step) || !step.needs.is_disjoint(&stale) {
+            stale.insert(id);
+        }
+    }
+    stale.len() < plan.steps.len()
 }
 
 /// Takes everything of ours off the host but the data and the records.

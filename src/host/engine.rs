@@ -335,7 +335,30 @@ impl Engine {
     ) -> Result<(), HostError> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let create = self.client().create_container(Some(options), body::body(new, kept));
-        self.must(format!("create container {name}"), create).await.map(drop)
+        let create = async {
+            match create.await {
+                // A pass that was cut has asked for it, and the engine was still at it when the list was
+                // made.
+                Err(Answer::DockerResponseServerError { status_code: 409, .. })
+                    if self.is_made(name, new).await =>
+                {
+                    Ok(())
+                }
+                other => other.map(drop),
+            }
+        };
+        self.must(format!("create container {name}"), create).await
+    }
+
+    /// Whether the container `name` is what `new` asks for.
+    async fn is_made(&self, name: &str, new: &NewContainer) -> bool {
+        let found = self.client().inspect_container(name, None::<InspectContainerOptions>).await;
+        let labels = found.ok().and_then(|found| found.config).and_then(|config| config.labels);
+        let is = |label: &str, value: &str| {
+            labels.as_ref().and_then(|labels| labels.get(label)).is_some_and(|is| is == value)
+        };
+        is(list::LABEL_RECORD, new.spec.name.as_str())
+            && is(list::LABEL_HASH, new.spec.hash().as_str())
     }
 
     pub(crate) async fn start(&self, name: &str) -> Result<(), HostError> {

@@ -3,7 +3,8 @@
 //! One pass at a time: a lock file that stays, held by the open file and so gone with its process.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,33 +54,27 @@ impl PassLock {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(failed)?;
         }
-        let mut handle = fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(failed)?;
+        // To be read only: whoever has nothing to do writes nothing, not even his name.
+        let mut handle = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut options = fs::OpenOptions::new();
+                options.create(true).truncate(false).read(true).write(true).open(path)
+            }
+            other => other,
+        }
+        .map_err(failed)?;
         let begun = tokio::time::Instant::now();
         loop {
             match Flock::lock(handle, FlockArg::LockExclusiveNonblock) {
-                Ok(mut lock) => {
-                    // For the message of who waits; the lock itself is the flock. Always as wide, because a
-                    // file that is cut first is written to the disk at once.
-                    let holder = format!("{:<10}\n", std::process::id());
-                    lock.write_all(holder.as_bytes()).map_err(failed)?;
+                Ok(lock) => {
                     // What one that was killed under it has not finished; nobody else is at work here.
                     path.parent().into_iter().for_each(file::clear_left);
                     return Ok(Self { _file: lock });
                 }
-                Err((mut back, Errno::EWOULDBLOCK)) => {
+                Err((back, Errno::EWOULDBLOCK)) => {
                     if begun.elapsed() >= limit {
-                        let mut holder = String::new();
-                        back.rewind().and_then(|()| back.read_to_string(&mut holder)).ok();
-                        return Err(Error::Held {
-                            holder: holder.trim().to_owned(),
-                            waited: limit,
-                        });
+                        let holder = holder(&back).unwrap_or_else(|| "unknown".to_owned());
+                        return Err(Error::Held { holder, waited: limit });
                     }
                     handle = back;
                 }
@@ -88,6 +83,20 @@ impl PassLock {
             tokio::time::sleep(STEP).await;
         }
     }
+}
+
+/// The process that has the lock on `file`, as the kernel tells:
+/// `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`.
+fn holder(file: &File) -> Option<String> {
+    let inode = file.metadata().ok()?.ino().to_string();
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let kind = words.next()?;
+        let process = words.nth(2)?;
+        let of = words.next()?.rsplit(':').next()?;
+        (kind == "FLOCK" && of == inode).then(|| process.to_owned())
+    })
 }
 
 #[cfg(test)]

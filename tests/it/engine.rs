@@ -23,6 +23,7 @@ mod matrix;
 mod neighbours;
 mod network;
 mod pass;
+mod quiet;
 mod way_back;
 mod web;
 mod well;
