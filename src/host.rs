@@ -221,6 +221,9 @@ pub trait Host {
     /// Writes down that nothing is under way.
     fn quiet(&self);
 
+    /// Waits until the engine has ended what a pass that was cut has asked of it.
+    fn settle(&self) -> impl Future<Output = ()>;
+
     /// Takes away what a pass that was cut has left unfinished beside `targets`, and forgets it.
     fn tidy(&self, targets: &BTreeSet<PathBuf>);
 
@@ -454,6 +457,10 @@ impl Host for System {
 
     fn quiet(&self) {
         self.journal.clear();
+    }
+
+    async fn settle(&self) {
+        self.engine.settle().await;
     }
 
     fn tidy(&self, targets: &BTreeSet<PathBuf>) {

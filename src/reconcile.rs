@@ -201,6 +201,10 @@ pub async fn pass<H: Host>(
             cx.host.keep_trouble(name, &Trouble::default())?;
         }
     }
+    let cut = cx.host.interrupted();
+    if mode == Mode::Apply && !cut.is_empty() {
+        Box::pin(cx.host.settle()).await;
+    }
     // In boxes, because a look is a large future and these are several.
     let first = |is_unguarded| Box::pin(look(cx, mode, &snapshot, &overrides, wish, is_unguarded));
     let mut round = match first(false).await {
@@ -218,7 +222,7 @@ pub async fn pass<H: Host>(
     let mut report = Report::new(&round.resolution, assigned);
     report.only = wish.only.iter().map(ToString::to_string).collect();
     report.first_plan(&round.plan);
-    report.was_cut(cx.host.interrupted());
+    report.was_cut(cut);
     report.templates(&round.failed_templates);
     if mode == Mode::Apply {
         // What was asked for once is done once.
@@ -270,14 +274,19 @@ async fn rounds<H: Host, F: Future<Output = Result<Round, Error>>>(
 ) -> Result<Option<Round>, Error> {
     // By the whole step: the guard file of a second round has the same name, not the same content.
     let mut tried: Vec<Step> = Vec::new();
+    let mut failed: Vec<Step> = Vec::new();
     for _ in 0..most {
         if !has_fresh(&round.plan, &tried) || stop.load(std::sync::atomic::Ordering::Relaxed) {
             break;
         }
         let outcome = apply::apply(&round.plan, &cx.host, cx.parallel, stop).await;
         let steps = round.plan.steps.iter().enumerate();
-        let begun = steps.filter(|(id, _)| !outcome.blocked.contains(id));
-        tried.extend(begun.map(|(_, step)| step.step.clone()));
+        let copy = |(_, planned): (usize, &plan::PlannedStep)| planned.step.clone();
+        let has_failed = |id| outcome.failed.iter().any(|(failed, _)| *failed == id);
+        failed.extend(steps.clone().filter(|(id, _)| has_failed(*id)).map(copy));
+        // What was done two rounds ago may be right again: an engine may have been at something.
+        tried.clone_from(&failed);
+        tried.extend(steps.filter(|(id, _)| outcome.done.contains(id)).map(copy));
         let is_unguarded = round.plan.is_unguarded || !outcome.has_guard(&round.plan);
         past::note_restarts(cx, &round, &outcome)?;
         let was_away = cx.host.engine_away().is_some();
@@ -289,6 +298,7 @@ async fn rounds<H: Host, F: Future<Output = Result<Round, Error>>>(
         }
         if is_back {
             tried.clear();
+            failed.clear();
         }
         let mut next = again(is_unguarded).await;
         if next.is_err() && patience::is_back(cx, stop).await {

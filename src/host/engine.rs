@@ -340,14 +340,14 @@ impl Engine {
                 // A pass that was cut has asked for it, and the engine was still at it when the list was
                 // made.
                 Err(Answer::DockerResponseServerError { status_code: 409, .. })
-                    if self.is_made(name, new).await =>
+                    if Box::pin(self.is_made(name, new)).await =>
                 {
                     Ok(())
                 }
                 other => other.map(drop),
             }
         };
-        self.must(format!("create container {name}"), create).await
+        self.must(format!("create container {name}"), Box::pin(create)).await
     }
 
     /// Whether the container `name` is what `new` asks for.
@@ -397,7 +397,7 @@ impl Engine {
         self.call(format!("restart container {name}"), limit, restart).await.map(drop)
     }
 
-    async fn grace(&self, id: &str) -> Result<Duration, HostError> {
+    pub(super) async fn grace(&self, id: &str) -> Result<Duration, HostError> {
         let found = self.inspect(id).await?;
         let seconds = found.and_then(|found| found.config).and_then(|config| config.stop_timeout);
         Ok(Duration::from_secs(seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(10)))

@@ -431,6 +431,8 @@ impl Host for FakeHost {
         self.under_way.borrow_mut().clear();
     }
 
+    async fn settle(&self) {}
+
     fn tidy(&self, _: &BTreeSet<PathBuf>) {
         self.quiet();
     }

@@ -42,6 +42,19 @@ impl Engine {
         self.away.send_replace(None);
     }
 
+    /// Waits until no call of a client that is gone is under way at a container of ours.
+    ///
+    /// The list does not wait for a start in the engine, and shows what was before it; to inspect a
+    /// container takes its lock, which a start keeps.
+    pub(crate) async fn settle(&self) {
+        // Whatever goes wrong here is met, and told, by the look that follows.
+        for container in self.listed().await.unwrap_or_default() {
+            if container.record.is_some() {
+                self.grace(&container.id).await.unwrap_or_default();
+            }
+        }
+    }
+
     /// What `call` gives, within `limit`.
     pub(super) async fn limited<T>(
         &self,
