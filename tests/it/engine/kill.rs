@@ -24,7 +24,7 @@ const ROUNDS: usize = 50;
 const KILLED: i32 = 128 + 9;
 
 /// More places to be killed at than any change passes.
-const PLACES: usize = 110;
+const PLACES: usize = 60;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
