@@ -252,7 +252,7 @@ fn teardown(root: &Path, wish: &Wish) -> Exit {
     let work = async {
         let _lock =
             lock::PassLock::take(&lock, settings.lock_timeout).await.map_err(Failed::Lock)?;
-        reconcile::teardown(&cx, wish, &stop).await.map_err(Failed::Pass)
+        Box::pin(reconcile::teardown(&cx, wish, &stop)).await.map_err(Failed::Pass)
     };
     let Some(result) = block_on(work) else { return Exit::Failed };
     finish(result, Output { json: false }, Report::has_faults)

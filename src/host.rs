@@ -345,7 +345,7 @@ impl Host for System {
         &self,
         wanted: &BTreeMap<ContainerName, LayerQuery>,
     ) -> Result<BTreeMap<ContainerName, Layer>, Error> {
-        self.engine.layers(wanted).await
+        Box::pin(self.engine.layers(wanted)).await
     }
 
     async fn autopsies(
