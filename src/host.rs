@@ -336,6 +336,7 @@ impl Host for System {
         network::facts(query, &self.root, &mut observed)?;
         observed.facts.filter = filter;
         observed.facts.memory_bytes = machine::memory_bytes();
+        observed.facts.now = Some(jiff::Zoned::now());
         observed.facts.forwarding_is_ours =
             self.memory.forwarding_is_ours() || !observed.forwarding;
         Ok(observed)
