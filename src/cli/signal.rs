@@ -152,6 +152,14 @@ fn in_turn(desk: &Desk, root: &Path, event: &Event, args: &[OsString]) -> u8 {
             return FAILED;
         }
     };
+    let inside = within.as_ref().map(|holder| Turn::enter(&turn_directory(desk), &call, holder));
+    let _inside = match inside.transpose() {
+        Ok(inside) => inside,
+        Err(refused) => {
+            complain_text(&format!("event '{}' is not run: {refused}", event.name));
+            return FAILED;
+        }
+    };
     let run = match Run::begin(desk, root, event, args, within) {
         Ok(run) => run,
         Err(error) => {

@@ -15,6 +15,10 @@
 //!
 //! When the process that had the turn was killed, its handler may go on. Whoever gets the turn then
 //! waits for its end, as long as the handler had been given, and then ends it.
+//!
+//! How deep events may be in one another: [`inside`].
+
+pub mod inside;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -61,6 +65,9 @@ pub struct Holder {
     pub number: u64,
     /// The event and its arguments.
     pub event: String,
+    /// The same for comparison; empty when an older version wrote it.
+    #[serde(default)]
+    pub call: String,
     /// When it began.
     pub start: String,
 }
@@ -94,6 +101,13 @@ pub struct Call<'a> {
     pub words: &'a [OsString],
     /// The variables that make it another event.
     pub environment: &'a BTreeMap<OsString, OsString>,
+}
+
+impl Call<'_> {
+    /// Its event and arguments, as [`Holder::call`] has them.
+    pub fn key(&self) -> String {
+        inside::key(self)
+    }
 }
 
 /// What is to be done now.

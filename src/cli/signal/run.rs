@@ -6,7 +6,7 @@
 //! what a handler needs when that one begins: an earlier one may have changed it.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
@@ -28,7 +28,7 @@ use crate::host::owed::Debt;
 use crate::host::past::History;
 use crate::host::process::Process;
 use crate::host::syslog::Syslog;
-use crate::host::turn::{self, Answer, Held, Holder, VARIABLE};
+use crate::host::turn::{self, Answer, Call, Held, Holder, VARIABLE};
 use crate::host::unit::Wait;
 use crate::reconcile::expand;
 use crate::reconcile::services::{self, Adjuster};
@@ -160,6 +160,7 @@ impl<'a> Run<'a> {
                 born: Process::of(process).map_or(0, |this| this.born),
                 number: self.past.number,
                 event: words.join(" "),
+                call: Call { words: self.args, environment: &BTreeMap::new() }.key(),
                 start: self.past.start.clone(),
             };
             // Without it, who waits is not told for whom, and a nested event waits; nothing else.

@@ -259,3 +259,35 @@ fn a_storm_of_equal_events_is_two_runs_and_none_is_lost() {
     assert_eq!(place.past().len(), 2);
     assert_eq!(fs::read_dir(place.path("run/wharf/waiting")).unwrap().count(), 0);
 }
+
+/// How many events were run.
+fn runs(place: &Place) -> usize {
+    place.read("out").lines().filter(|line| *line == "run").count()
+}
+
+#[test]
+fn an_event_inside_itself_is_refused_and_none_stands_deeper_than_twenty() {
+    let place = Place::new();
+    let wharf = env!("CARGO_BIN_EXE_wharf");
+    place.handler(
+        "rec/S10a",
+        &format!("echo run >> $r/out; env -i {wharf} --root $r signal-event rec"),
+    );
+    place.signal(&["rec"]).ended_with(1);
+    assert_eq!(runs(&place), 1);
+    assert_eq!(place.past().len(), 1, "what is refused is not remembered");
+    let said = place.last()["handlers"][0]["output"].to_string();
+    assert!(said.contains("inside itself") && said.contains("rec > rec"), "{said}");
+
+    place.handler("a/S10a", &format!("echo run >> $r/out; {wharf} signal-event b x"));
+    place.handler("b/S10a", &format!("echo run >> $r/out; {wharf} signal-event a"));
+    place.signal(&["a"]).ended_with(1);
+    assert_eq!(runs(&place), 3);
+
+    // The same event with other arguments is another event.
+    let count = format!("echo run >> $r/out; {wharf} signal-event deep $(($2 + 1))");
+    place.handler("deep/S10a", &count);
+    place.signal(&["deep", "1"]).ended_with(1);
+    assert_eq!(runs(&place), 3 + 20);
+    assert_eq!(fs::read_dir(place.path("run/wharf/inside")).unwrap().count(), 0);
+}
