@@ -156,7 +156,10 @@ impl Shell {
             }
             '"' => self.quote(Open::Double),
             '\'' => self.quote(Open::Single),
-            '`' => self.quote(Open::Backquote),
+            '`' => {
+                self.word.text.push(feed::SUBSTITUTION);
+                self.quote(Open::Backquote);
+            }
             '#' if !self.word.begun => self.stack.push(Open::Comment),
             '=' if self.word.value && self.word.name => return Err(NAME),
             '(' | ')' | '<' | '>' | ';' | '&' | '|' | ' ' | '\t' | '\n' => {
@@ -265,6 +268,7 @@ impl Shell {
     fn dollar(&mut self, c: char) -> Result<(), Refusal> {
         match c {
             '(' => {
+                self.word.text.push(feed::SUBSTITUTION);
                 self.stack.push(Open::Command(1));
                 self.around.push(std::mem::take(&mut self.word));
             }
@@ -288,7 +292,10 @@ impl Shell {
             (Before::Dollar, _) => return self.dollar(c),
             (_, '\\') => self.before = Before::Backslash,
             (_, '$') => self.before = Before::Dollar,
-            (_, '`') => self.stack.push(Open::Backquote),
+            (_, '`') => {
+                self.word.text.push(feed::SUBSTITUTION);
+                self.stack.push(Open::Backquote);
+            }
             (_, '"') => {
                 self.close();
                 return Ok(());

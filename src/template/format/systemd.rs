@@ -18,7 +18,7 @@
 
 use std::fmt::Write as _;
 
-use super::reader::is_script;
+use super::reader::{is_option_c, is_script, is_unknown};
 use super::shell::{VALUE, is_number};
 use super::{
     Lexer, Refusal, in_comment, is_control, is_name, is_noncharacter, is_plain, none, one_line,
@@ -52,6 +52,10 @@ pub(super) struct Systemd {
     colon: bool,
     /// A quote was not closed on its line.
     unclosed: bool,
+    /// Words of Quadlet that say what `Exec=` is given to.
+    entry: Vec<String>,
+    /// `Exec=` of Quadlet, up to its last value.
+    exec: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,6 +113,17 @@ const PREFIXES: [char; 6] = ['@', '-', ':', '+', '!', '|'];
 const UNIT: &str = "a unit of systemd";
 const WORD: &str = "a word of a unit";
 
+const SCRIPT: Refusal = Refusal {
+    place: "a text that a shell reads as commands",
+    why: "it would be run: write sh -c 'echo \"$$1\"' x, and the value behind that",
+};
+
+/// Whether a shell reads the word behind `words`, or a program that is not known may be one.
+fn reads_script(words: &[String], word: &str) -> bool {
+    let is_unknown = words.first().is_some_and(|program| is_unknown(program));
+    is_script(words, word) || is_unknown && words.iter().any(|word| is_option_c(word))
+}
+
 impl Systemd {
     fn is_quadlet(&self) -> bool {
         QUADLET.contains(&self.section.trim())
@@ -127,7 +142,7 @@ impl Systemd {
         }
     }
 
-    fn next_line(&mut self) {
+    fn next_line(&mut self) -> Result<(), Refusal> {
         if self.at == At::Between {
             self.at = At::Text;
         } else if self.at == At::Text && self.escaped {
@@ -136,11 +151,42 @@ impl Systemd {
                 self.end_word();
             }
         } else {
+            self.learn()?;
             let unclosed = self.unclosed || self.quote.is_some();
             let section = std::mem::take(&mut self.section);
-            *self = Self { section, unclosed, ..Self::default() };
+            let (entry, exec) = (std::mem::take(&mut self.entry), self.exec.take());
+            *self = Self { section, unclosed, entry, exec, ..Self::default() };
         }
         self.fresh = true;
+        Ok(())
+    }
+
+    /// Notes at the end of a line what Quadlet's `Exec=` is given to; that may come behind it.
+    fn learn(&mut self) -> Result<(), Refusal> {
+        let key = self.key.trim();
+        let is_list = key == "PodmanArgs" || key == "GlobalArgs";
+        if !self.is_quadlet() || self.at != At::Text || !(is_list || key == "Entrypoint") {
+            return Ok(());
+        }
+        self.end_word();
+        let is_named = |word: &String| word.starts_with("--entrypoint");
+        if !is_list || self.words.iter().any(is_named) {
+            // It can be a list of JSON.
+            let apart = |c: char| matches!(c, '[' | ']' | '"' | '\'' | ',' | '=');
+            let words = self.words.iter().flat_map(|word| word.split(apart));
+            self.entry = words.filter(|word| !word.is_empty()).map(str::to_owned).collect();
+        }
+        match &self.exec {
+            Some(exec) => Self::no_command(&self.entry, exec),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses the value at the end of `exec` where a shell reads it, for `entry` is given it.
+    fn no_command(entry: &[String], exec: &[String]) -> Result<(), Refusal> {
+        let Some((last, before)) = exec.split_last() else { return Ok(()) };
+        let words: Vec<String> = entry.iter().chain(before).cloned().collect();
+        if reads_script(&words, last) { Err(SCRIPT) } else { Ok(()) }
     }
 
     fn end_word(&mut self) {
@@ -201,12 +247,17 @@ impl Systemd {
     }
 
     /// Refuses what a shell would read as commands.
-    fn no_script(&self, text: &str) -> Result<(), Refusal> {
-        if is_script(&self.words, &self.word) && !is_number(text) {
-            return Err(Refusal {
-                place: "a text that a shell reads as commands",
-                why: "it would be run: write sh -c 'echo \"$$1\"' x, and the value behind that",
-            });
+    fn no_script(&mut self, text: &str) -> Result<(), Refusal> {
+        if is_number(text) {
+            return Ok(());
+        }
+        if reads_script(&self.words, &self.word) {
+            return Err(SCRIPT);
+        }
+        if self.is_quadlet() && self.key.trim() == "Exec" {
+            let exec = self.words.iter().chain([&self.word]).cloned().collect::<Vec<_>>();
+            Self::no_command(&self.entry, &exec)?;
+            self.exec = Some(exec);
         }
         Ok(())
     }
@@ -309,6 +360,7 @@ impl Systemd {
         }
         self.plain(text, Kind::Other, out)?;
         self.begun |= !text.is_empty();
+        self.word.push(VALUE);
         Ok(())
     }
 
@@ -339,8 +391,7 @@ impl Systemd {
 impl Lexer for Systemd {
     fn literal(&mut self, c: char) -> Result<(), Refusal> {
         if c == '\n' {
-            self.next_line();
-            return Ok(());
+            return self.next_line();
         }
         let fresh = self.fresh;
         self.fresh &= matches!(c, ' ' | '\t');

@@ -300,6 +300,37 @@ const COMPUTED: &[(&str, &str)] = &[
     ("for RANDOM in ¤; do :; done\n", "a[$(>evil)]"),
     ("read RANDOM <<< ¤\n", "a[$(>evil)]"),
     ("read RANDOM < <(echo ¤)\n", "a[$(>evil)]"),
+    ("coproc eval ¤; wait\n", ">evil"),
+    ("coproc bash <<< ¤; wait\n", ">evil"),
+    ("while bash; do break; done <<< ¤\n", ">evil"),
+    ("if bash; then :; fi <<< ¤\n", ">evil"),
+    ("case x in x) bash ;; esac <<< ¤\n", ">evil"),
+    ("f() { bash; }; f <<< ¤\n", ">evil"),
+    ("f() { bash; }; echo ¤ | f\n", ">evil"),
+    ("echo ¤ | while read x; do bash <<< \"$x\"; done\n", ">evil"),
+    ("exec <<< ¤; bash\n", ">evil"),
+    ("exec < <(echo ¤); bash\n", ">evil"),
+    ("< <(echo ¤) bash\n", ">evil"),
+    ("exec 3<<< ¤; . /dev/fd/3\n", ">evil"),
+    (". /dev/fd/3 3<<< ¤\n", ">evil"),
+    ("bash /dev/fd/3 3<<< ¤\n", ">evil"),
+    ("exec 3> >(bash); echo ¤ >&3; sleep 0.3\n", ">evil"),
+    ("exec 3> >(bash); echo ¤ > /dev/fd/3; sleep 0.3\n", ">evil"),
+    ("exec > >(bash)\necho ¤; sleep 0.3\n", ">evil"),
+    ("echo ¤ | xargs -0 bash -c\n", ">evil"),
+    ("echo ¤ | xargs -d '\\n' sh -c\n", ">evil"),
+    ("echo ¤ | $BASH\n", ">evil"),
+    ("$BASH -c ¤\n", ">evil"),
+    ("\"$BASH\" -c ¤\n", ">evil"),
+    ("$(command -v bash) -c ¤\n", ">evil"),
+    ("`command -v bash` -c ¤\n", ">evil"),
+    ("${BASH} -ec ¤\n", ">evil"),
+    ("echo ¤ | cat \"$(bash)\"\n", ">evil"),
+    ("echo ¤ | x=$(bash)\n", ">evil"),
+    ("echo ¤ | cat <(bash)\n", ">evil"),
+    ("shopt -s expand_aliases; BASH_ALIASES[x]=¤\nx\n", ">evil"),
+    ("shopt -s expand_aliases; BASH_ALIASES+=([x]=¤)\nx\n", ">evil"),
+    ("env -S ¤\n", "touch evil"),
     ("printf -v RANDOM %s ¤\n", "a[$(>evil)]"),
 ];
 
@@ -322,10 +353,13 @@ const NOT_COMPUTED: &[&str] = &[
     "p ¤ | cat; p ¤ || bash -c :\n",
     "p ¤ && bash </dev/null\n",
     "p ¤; p | bash\n",
-    "p ¤ | grep -q bash; bash -c 'cat >/dev/null' <<< ¤\n",
-    "p ¤ | bash -c 'cat >/dev/null' | bash -c : x ¤\n",
-    "while read -r x; do p \"$x\"; done < <(p ¤)\n",
-    "while read -r x; do p \"$x\"; done <<< ¤\n",
+    "p ¤ | grep -q bash; cat >/dev/null <<< ¤\n",
+    "p ¤ | sed s/a/b/ | tr a b >/dev/null; bash -c : x ¤\n",
+    "x=¤; while read -r x; do p \"$x\"; done <<< \"$x\"\n",
+    "mapfile -t x < <(p ¤); p \"${x[@]}\"\n",
+    "if grep -q a <<< ¤; then p ¤ >&2 | tee -a /dev/null; fi\n",
+    "IFS=: read -r x y < <(p x | bash; p ¤)\n",
+    "echo ¤ > /dev/null; x=$(bash </dev/null)\n",
     "if p ¤; then p x | bash; fi\n",
     "p ¤ >/dev/null 2>&1; p x | bash\n",
     "case ¤ in a) p ¤ ;; *) p x ;; esac; p x | bash\n",
@@ -364,8 +398,10 @@ fn where_bash_computes_nothing_but_a_number_gets_through() {
             wrong.push(format!("taken: {script:?}"));
         }
         // What is a name or a command to bash takes no number either.
-        let others =
-            ["eval", "trap", "bash", "alias", "<<E", "-v", "unset", "-C", "stdin", ". <", "source"];
+        let others = [
+            "eval", "trap", "bash", "BASH", "xargs", "env -S", "alias", "<<E", "-v", "unset", "-C",
+            "stdin", ". <", "source",
+        ];
         let is_number = !others.iter().any(|word| template.contains(word));
         for number in ["0", "7", "-1"].into_iter().filter(|_| is_number) {
             let ran = with(template, number).map(|script| evil(&script));

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::reader::is_script;
+use super::super::reader::{is_option_c, is_script, is_unknown};
 use super::super::{Refusal, is_name};
 use super::feed::{self, Feed};
 
@@ -29,6 +29,8 @@ pub(super) enum Need {
     NoSubscript,
     /// Nothing is good enough.
     Nothing,
+    /// The same, since somebody reads it who might run it.
+    Data,
 }
 
 /// The simple command so far.
@@ -40,14 +42,16 @@ pub(super) struct Command {
     before: Vec<String>,
     /// The next word is where something is redirected to.
     is_redirected: bool,
+    /// That is a descriptor.
+    is_descriptor: bool,
     /// The next word is what is read.
     is_fed: bool,
     /// Pipes, and what else one command feeds another with.
     feed: Feed,
     /// In `[[ ]]`: the words since the last `&&`, `||` or bracket.
     test: Option<Vec<String>>,
-    /// In `NAME=( )`; `true`: of integers.
-    list: Option<bool>,
+    /// In `NAME=( )`: what its members must be.
+    list: Option<Need>,
     /// Variables that are integers or refer to others.
     computed: BTreeSet<String>,
     /// Variables that are arrays.
@@ -58,9 +62,9 @@ pub(super) struct Command {
 pub(in crate::template::format) const VALUE: char = '\0';
 
 /// Words before the name of a command.
-pub(super) const BEFORE: [&str; 18] = [
+pub(super) const BEFORE: [&str; 19] = [
     "if", "then", "else", "elif", "while", "until", "do", "!", "{", "time", "command", "builtin",
-    "exec", "env", "sudo", "nohup", "nice", "busybox",
+    "exec", "env", "sudo", "nohup", "nice", "busybox", "coproc",
 ];
 /// They read what they are given as commands.
 const READERS: [&str; 6] = ["eval", "trap", "alias", "compgen", "complete", "bind"];
@@ -69,7 +73,8 @@ const DECLARE: [&str; 5] = ["declare", "typeset", "local", "export", "readonly"]
 const COMPUTED: [&str; 8] =
     ["RANDOM", "SRANDOM", "OPTIND", "SECONDS", "BASHPID", "LINENO", "HISTCMD", "MAILCHECK"];
 /// Variables whose texts are commands, or expanded.
-const COMMANDS: [&str; 7] = ["PS0", "PS1", "PS2", "PS4", "PROMPT_COMMAND", "ENV", "BASH_ENV"];
+const COMMANDS: [&str; 9] =
+    ["PS0", "PS1", "PS2", "PS4", "PROMPT_COMMAND", "ENV", "BASH_ENV", "BASH_ALIASES", "BASH_CMDS"];
 const NUMBERS: [&str; 8] = ["-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v", "-R"];
 
 impl Command {
@@ -77,7 +82,13 @@ impl Command {
     pub(super) fn word(&mut self, word: &str) {
         self.is_fed = false;
         // What it is redirected to is no word of the command.
+        let is_number = std::mem::take(&mut self.is_descriptor);
         if std::mem::take(&mut self.is_redirected) {
+            let is_path = word.starts_with("/dev/fd/") || word.contains("/fd/");
+            let is_own = is_number && !matches!(word, "0" | "1" | "2" | "-");
+            if is_path || is_own {
+                self.feed.descriptor();
+            }
             return;
         }
         if let Some(test) = &mut self.test {
@@ -116,8 +127,8 @@ impl Command {
 
     /// What the command makes of what it reads.
     fn reads(&self) -> Need {
-        if feed::reads_commands(&self.words) {
-            return Need::Nothing;
+        if !feed::reads_data(&self.words) {
+            return Need::Data;
         }
         match self.base() {
             "read" | "mapfile" | "readarray" => self.sets(self.words.iter()),
@@ -148,6 +159,7 @@ impl Command {
     pub(super) fn operator(&mut self, c: char, before: char, word: &str) -> Result<(), Refusal> {
         let is_part = c == '&' && matches!(before, '<' | '>');
         self.is_redirected = matches!(c, '<' | '>') || is_part;
+        self.is_descriptor = is_part && before == '>';
         if self.list.is_some() {
             self.list = self.list.filter(|_| c != ')');
             return Ok(());
@@ -164,7 +176,7 @@ impl Command {
             self.words.truncate(self.words.len() - usize::from(is_number));
         }
         if c == '(' && word.ends_with('=') {
-            self.list = Some(self.is_computed(word));
+            self.list = Some(self.member(word));
             return Ok(());
         }
         let reads = self.reads();
@@ -184,29 +196,35 @@ impl Command {
         if let Some(need) = self.feed.fed() {
             return need;
         }
-        if self.is_fed && (self.feed.is_of_group(&self.words) || after.reads_commands(&self.words))
-        {
-            return Need::Nothing;
+        if self.is_fed {
+            let words = self.words.iter().chain(&after.words).cloned().collect();
+            return Self { words, ..self.clone() }.reads();
         }
         if let Some(test) = &self.test {
             let mut words = test.iter().chain(&after.words);
             let computes = words.any(|word| NUMBERS.contains(&word.as_str()));
             return if computes || !after.is_closed { Need::Number } else { Need::Text };
         }
-        if let Some(computed) = self.list {
-            return if computed { Need::Number } else { Need::Text };
+        if let Some(need) = self.list {
+            return need;
         }
-        if self.is_computed(word) {
-            return Need::Number;
+        let need = self.member(word);
+        if need != Need::Text {
+            return need;
         }
-        if assigned(word).is_some_and(|name| COMMANDS.contains(&name)) {
-            return Need::Nothing;
+        match self.name() {
+            Some(name) => self.argument(name, word, value),
+            None if is_script(&self.words, word) => Need::Nothing,
+            None => Need::Text,
         }
-        match self.reads() {
-            need @ (Need::Nothing | Need::Number) if self.is_fed => need,
-            Need::Text | Need::Name | Need::NoSubscript | Need::Nothing | Need::Number => {
-                self.name().map_or(Need::Text, |name| self.argument(name, word, value))
-            }
+    }
+
+    /// What a value must be to which the assignment `word` sets a variable, or a member of one.
+    fn member(&self, word: &str) -> Need {
+        match assigned(word) {
+            Some(name) if COMMANDS.contains(&name) => Need::Nothing,
+            _ if self.is_computed(word) => Need::Number,
+            _ => Need::Text,
         }
     }
 
@@ -225,6 +243,7 @@ impl Command {
         match base {
             _ if READERS.contains(&base) => Need::Nothing,
             _ if is_script(&self.words, word) => Need::Nothing,
+            _ if is_unknown(name) && self.has_option_c(word) => Need::Nothing,
             "mapfile" | "readarray" if last == "-C" || word.starts_with("-C") => Need::Nothing,
             "let" => Need::Number,
             _ if set != Need::Text => set,
@@ -246,6 +265,11 @@ impl Command {
             }
             _ => Need::Text,
         }
+    }
+
+    /// Whether one of the words so far, or this one, is `-c`.
+    fn has_option_c(&self, word: &str) -> bool {
+        is_option_c(word) || self.words.iter().any(|word| is_option_c(word))
     }
 
     /// Whether the shell computes what the variable of `word`, an assignment, is set to.
@@ -341,14 +365,6 @@ impl After {
         after.words.push(word);
         after
     }
-
-    /// Whether the command whose words before it are `words` reads commands: its name may come behind.
-    fn reads_commands(&self, words: &[String]) -> bool {
-        let mut all = words.to_vec();
-        all.extend(self.words.iter().map(|word| word.trim_end_matches([';', ')']).to_owned()));
-        all.retain(|word| !word.is_empty());
-        words.is_empty() && feed::reads_commands(&all)
-    }
 }
 
 /// What stands in a word behind `option`.
@@ -357,7 +373,7 @@ fn words_behind(words: &[String], option: &str) -> Vec<String> {
 }
 
 /// The variable that `word` sets: `NAME=`, `NAME+=`, `NAME[...]=`.
-fn assigned(word: &str) -> Option<&str> {
+pub(super) fn assigned(word: &str) -> Option<&str> {
     let (left, _) = word.split_once('=')?;
     let left = left.strip_suffix('+').unwrap_or(left);
     let name = left.split('[').next().unwrap_or_default();
@@ -397,6 +413,11 @@ impl Need {
             Self::Nothing => refused(
                 "a text that the shell reads as a command",
                 "a shell would run it: set a variable before it and write \"$NAME\"",
+            ),
+            Self::Data => refused(
+                "what another command reads",
+                "only one plain command that takes it for data (cat, grep, read ...) is given one so: put it \
+                 into a variable, V={{ v }}, and pass \"$V\"",
             ),
         }
     }

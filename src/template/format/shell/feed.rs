@@ -2,41 +2,100 @@
 
 //! What one command gives another to read: pipes, here-strings and process substitutions.
 //!
-//! A shell, `source` and some others read commands; `read` sets variables of which some are commands.
-//! A value must not come to them. Followed are the pipes of one line, and those of a group in brackets or
-//! between `do` and `done`. Left to the template: what goes through a file or a function.
+//! Too many programs run what they read: shells, `ssh`, `xargs`, `source /dev/fd/3`, a function or a loop that
+//! holds one of them. So a value is given only to one simple command, named in the template, that is known to
+//! take it for data; `read` sets variables of which some are commands. Left to the template: what goes through
+//! a plain file, and a program of these that is a function or an alias of the script.
 
 use super::super::Refusal;
-use super::super::reader::{is_option_c, is_shell};
-use super::command::{BEFORE, Need};
+use super::command::{Need, assigned};
 
-/// They run what they are given.
-const WRAPPERS: [&str; 19] = [
-    "busybox",
-    "chroot",
-    "doas",
-    "docker",
-    "env",
-    "ionice",
-    "nice",
-    "nohup",
-    "nsenter",
-    "parallel",
-    "podman",
-    "setsid",
-    "ssh",
-    "stdbuf",
-    "sudo",
-    "systemd-run",
-    "timeout",
-    "unshare",
-    "xargs",
+/// Programs that take what they read for data, or read nothing.
+const DATA: [&str; 75] = [
+    ":",
+    "[",
+    "awk",
+    "b2sum",
+    "base32",
+    "base64",
+    "bzip2",
+    "cat",
+    "chpasswd",
+    "cksum",
+    "cmp",
+    "column",
+    "comm",
+    "cryptsetup",
+    "curl",
+    "cut",
+    "dd",
+    "diff",
+    "echo",
+    "egrep",
+    "expand",
+    "false",
+    "fgrep",
+    "file",
+    "fmt",
+    "fold",
+    "gawk",
+    "gpg",
+    "grep",
+    "gunzip",
+    "gzip",
+    "head",
+    "hexdump",
+    "htpasswd",
+    "iconv",
+    "join",
+    "jq",
+    "kinit",
+    "logger",
+    "mail",
+    "mailx",
+    "mapfile",
+    "mawk",
+    "md5sum",
+    "nl",
+    "od",
+    "openssl",
+    "passwd",
+    "paste",
+    "printf",
+    "read",
+    "readarray",
+    "rev",
+    "sed",
+    "sendmail",
+    "seq",
+    "sha1sum",
+    "sha224sum",
+    "sha256sum",
+    "sha384sum",
+    "sha512sum",
+    "shuf",
+    "sleep",
+    "smbpasswd",
+    "sort",
+    "tac",
+    "tail",
+    "tee",
+    "test",
+    "tr",
+    "true",
+    "uniq",
+    "wc",
+    "xxd",
+    "zcat",
 ];
-/// They read commands, whatever they are given.
-const READERS: [&str; 3] = ["at", "batch", "parallel"];
-const STDIN: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+/// What may stand before one of them.
+const AHEAD: [&str; 12] =
+    ["!", "builtin", "command", "do", "elif", "else", "if", "sudo", "then", "until", "while", "{"];
 const OPENING: [&str; 7] = ["{", "if", "while", "until", "for", "case", "select"];
 const CLOSING: [&str; 4] = ["}", "fi", "done", "esac"];
+
+/// Stands for a substitution in a word; its commands read what the command around it is given.
+pub(super) const SUBSTITUTION: char = '\u{1}';
 
 /// What flows between the commands so far.
 #[derive(Clone, Debug, Default)]
@@ -49,8 +108,8 @@ pub(super) struct Feed {
     brackets: Vec<Bracket>,
     /// A bracket of `case` may close none that is open.
     in_case: bool,
-    /// The last thing that came was a closing bracket.
-    closed: bool,
+    /// All that is written from now on goes to a program that may run it.
+    lasting: bool,
 }
 
 /// The commands of one group.
@@ -65,6 +124,10 @@ struct Level {
     is_tainted: bool,
     /// The command stands behind a pipe.
     is_piped: bool,
+    /// The command reads a process substitution with a value in it.
+    is_fed: bool,
+    /// The command writes to a descriptor of which nobody knows where it leads.
+    is_descriptor: bool,
 }
 
 /// A bracket that is open.
@@ -72,6 +135,8 @@ struct Level {
 struct Bracket {
     /// What comes out of it, as the command around it needs it.
     need: Need,
+    /// The character before it.
+    before: char,
     /// The words around a process substitution.
     words: Vec<String>,
 }
@@ -81,22 +146,22 @@ impl Feed {
         self.level.has_value = true;
     }
 
+    /// What is written goes to a descriptor of the script's own.
+    pub(super) fn descriptor(&mut self) {
+        self.level.is_descriptor = true;
+    }
+
     /// What a value must be here that is a part of what another command reads.
     pub(super) fn fed(&self) -> Option<Need> {
         let bracket = self.brackets.last().map(|bracket| bracket.need);
-        bracket.filter(|need| *need != Need::Text).or(self.sink.then_some(Need::Nothing))
-    }
-
-    /// Whether a group ends just here, in which anything may stand; `words` came since.
-    pub(super) fn is_of_group(&self, words: &[String]) -> bool {
-        (self.closed && words.is_empty()) || words.first().is_some_and(|word| word == "}")
+        let is_sink = self.sink || self.lasting;
+        bracket.filter(|need| *need != Need::Text).or(is_sink.then_some(Need::Data))
     }
 
     /// The last of `words` came.
     pub(super) fn word(&mut self, words: &[String]) {
-        self.closed = false;
         let Some((last, before)) = words.split_last() else { return };
-        if !before.iter().all(|word| BEFORE.contains(&word.as_str())) {
+        if !before.iter().all(|word| super::command::BEFORE.contains(&word.as_str())) {
             return;
         }
         let last = last.as_str();
@@ -125,10 +190,19 @@ impl Feed {
 
     /// Refuses to give a value to a command that `reads` in this way.
     pub(super) fn check(&self, reads: Need) -> Result<(), Refusal> {
-        if reads != Need::Text && self.piped().is_some_and(|level| level.has_value) {
+        let is_fed = self.level.is_fed || self.piped().is_some_and(|level| level.has_value);
+        if reads != Need::Text && is_fed {
             return Err(Refusal {
-                place: "what a shell reads from a pipe",
-                why: "it would be run: give it to sh -c '...' x as an argument",
+                place: "what another command reads",
+                why: "only one plain command that takes it for data (cat, grep, read ...) is given one so: \
+                      put it into a variable, V={{ v }}, and pass \"$V\"",
+            });
+        }
+        if self.level.has_value && self.level.is_descriptor {
+            return Err(Refusal {
+                place: "what goes to a descriptor",
+                why: "a program that runs it may read there: write to a file, or put it into a variable, \
+                      V={{ v }}, and pass \"$V\"",
             });
         }
         Ok(())
@@ -177,79 +251,73 @@ impl Feed {
     fn end(&mut self, reads: Need) -> Result<(), Refusal> {
         self.check(reads)?;
         // Of `>( )`, which the value may come behind.
-        self.sink |= reads != Need::Text && !self.brackets.is_empty() && self.piped().is_some();
+        let mut outputs = self.brackets.iter().filter(|bracket| bracket.before == '>').peekable();
+        if reads != Need::Text && outputs.peek().is_some() {
+            self.sink = true;
+            self.lasting |= outputs.any(|one| one.words.iter().any(|word| word == "exec"));
+        }
         Ok(())
     }
 
     /// What comes next belongs to another line, or to the same group.
     fn next(&mut self) {
-        self.closed = false;
         let level = &mut self.level;
-        level.is_tainted |= level.has_value;
-        (level.has_value, level.is_piped) = (false, false);
+        let is_tainted = level.is_tainted | level.has_value;
+        *level = Level { is_tainted, had_value: level.had_value, ..Level::default() };
         self.sink &= !self.outer.is_empty();
     }
 
     fn open(&mut self, before: char, reads: Need, words: &mut Vec<String>) {
         let outer = self.brackets.last().map_or(Need::Text, |bracket| bracket.need);
-        let is_source = matches!(words.first().map(String::as_str), Some("source" | "."));
-        let need = match before {
-            '<' if is_source => Need::Nothing,
-            '<' if reads != Need::Text => reads,
-            _ => outer,
-        };
+        let need =
+            if before == '<' && reads != Need::Text && !words.is_empty() { reads } else { outer };
         if before == '>' {
             self.level.is_piped = true;
         }
         let words = std::mem::take(words);
         let words = if matches!(before, '<' | '>') { words } else { Vec::new() };
-        self.brackets.push(Bracket { need, words });
+        self.brackets.push(Bracket { need, before, words });
         self.enter();
     }
 
     fn close(&mut self, words: &mut Vec<String>) {
         words.clear();
-        self.closed = true;
         if self.in_case && self.fed().is_some() {
             return;
         }
         if let Some(bracket) = self.brackets.pop() {
+            let has_value = self.level.has_value || self.level.is_tainted;
             self.leave();
-            self.closed = bracket.words.is_empty();
+            self.level.is_fed |= has_value && bracket.before == '<';
             *words = bracket.words;
         }
     }
 }
 
-/// Whether the command of `words` reads commands.
-pub(super) fn reads_commands(words: &[String]) -> bool {
-    let base = |word: &String| word.rsplit('/').next().unwrap_or_default().to_owned();
-    let is_wrapped = words.iter().any(|word| WRAPPERS.contains(&base(word).as_str()));
-    let mut command = words.iter().skip_while(|word| {
-        BEFORE.contains(&word.as_str()) || word.contains('=') && !word.starts_with('-')
-    });
-    let first = command.clone().next();
-    if first.is_some_and(|word| READERS.contains(&base(word).as_str())) {
-        return true;
-    }
-    if first.is_some_and(|word| word == "source" || word == ".") {
-        return command.any(|word| STDIN.contains(&word.as_str()));
-    }
-    let shell = |word: &&String| is_shell(word) && base(word) != "flock";
-    let found = if is_wrapped { words.iter().position(|word| shell(&word)) } else { None };
-    let found = found.or_else(|| {
-        first.filter(shell).and_then(|first| words.iter().position(|word| word == first))
-    });
-    let Some(found) = found else { return false };
-    let rest = &words[found + 1..];
-    if rest.iter().any(|word| is_option_c(word)) {
-        // What it reads is put into the text.
-        let is_put =
-            |word: &String| word.starts_with("-I") || word.starts_with("--replace") || word == "-i";
-        return words.iter().any(|word| base(word) == "xargs") && words.iter().any(is_put);
-    }
-    // The name of a script.
-    let is_file = |word: &String| !word.starts_with(['-', '+']) && !STDIN.contains(&word.as_str());
-    let takes_file = !matches!(base(&words[found]).as_str(), "su" | "runuser" | "script");
-    !(takes_file && rest.first().is_some_and(is_file))
+/// Whether the command of `words` is known to take what it reads for data.
+pub(super) fn reads_data(words: &[String]) -> bool {
+    let mut rest = words
+        .iter()
+        .map(String::as_str)
+        .skip_while(|word| AHEAD.contains(word) || assigned(word).is_some());
+    let Some(name) = rest.next().and_then(|name| name.rsplit('/').next()) else { return false };
+    let rest: Vec<&str> = rest.collect();
+    let given = |options: &[&str]| {
+        rest.iter().any(|word| options.iter().any(|option| word.starts_with(option)))
+    };
+    let is_short = |letter: char| {
+        rest.iter()
+            .any(|word| word.starts_with('-') && !word.starts_with("--") && word.contains(letter))
+    };
+    let runs_it = match name {
+        "mapfile" | "readarray" => is_short('C'),
+        "sed" | "awk" | "gawk" | "mawk" => {
+            is_short('f') || is_short('E') || given(&["--fi", "--ex"])
+        }
+        "curl" => is_short('K') || given(&["--conf"]),
+        // By itself it reads its own commands.
+        "openssl" => rest.is_empty(),
+        _ => false,
+    };
+    DATA.contains(&name) && !runs_it && !words.iter().any(|word| word.contains(SUBSTITUTION))
 }

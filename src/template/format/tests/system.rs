@@ -200,3 +200,70 @@ fn tables_of_cron_without_a_user() {
     );
     never(Format::Anacrontab, &["1 5 a sh -c @\n", "1 5 a eval @\n", "1 5 a $(a @)\n"]);
 }
+
+#[test]
+fn no_unit_gives_a_value_to_a_shell_that_it_names_otherwise() {
+    for line in [
+        "ExecStart=/bin/rbash -c @",
+        "ExecStart=ksh93 -c @",
+        "ExecStart=/usr/bin/fish -c @",
+        "ExecStart=${SHELL} -c @",
+        "ExecStart=$SHELL -c @",
+        "ExecStart=/bin/@ -c @",
+        "ExecStart=/usr/bin/ssh host @",
+        "ExecStart=/usr/bin/env -S @",
+        "ExecStart=/usr/bin/tmux new -d @",
+    ] {
+        let error = refused(Format::Systemd, &format!("[Service]\n{line}\n"), "sh");
+        assert!(error.contains("would be run"), "{line}: {error}");
+    }
+    for text in [
+        "Entrypoint=sh\nExec=-c @\n",
+        "Entrypoint=[\"/bin/sh\", \"-c\"]\nExec=@\n",
+        "Exec=-c @\nEntrypoint=/bin/bash\n",
+        "PodmanArgs=--entrypoint sh\nExec=-c @\n",
+        "Entrypoint=@\nExec=-c @\n",
+    ] {
+        let error = refused(Format::Systemd, &format!("[Container]\n{text}"), "sh");
+        assert!(error.contains("would be run"), "{text}: {error}");
+    }
+    for text in ["Exec=-c @\n", "Entrypoint=/bin/app\nExec=-c @\n", "Entrypoint=sh\nExec=/a @\n"] {
+        let template = format!("[Container]\n{text}");
+        assert_eq!(written(Format::Systemd, &template, "x"), template.replace('@', "x"));
+    }
+}
+
+#[test]
+fn no_script_gives_a_value_to_a_shell_that_it_names_otherwise() {
+    never(
+        Format::Shell,
+        &[
+            "rbash -c @\n",
+            "ksh93 -c @\n",
+            "mksh -c @\n",
+            "fish -c @\n",
+            "yash -c @\n",
+            "/bin/tcsh -c @\n",
+            "csh -c @\n",
+            "$0 -c @\n",
+            "sudo $SHELL -c @\n",
+            "echo @ | rbash\n",
+            "echo @ | $SHELL\n",
+            "ssh host @\n",
+            "ssh -p 22 root@host \"ls @\"\n",
+            "echo @ | ssh host\n",
+            "watch -n1 @\n",
+            "tmux new -d @\n",
+            "parallel @\n",
+            "PROMPT_COMMAND+=(@)\n",
+            "PROMPT_COMMAND=(a @)\n",
+            "declare -a PROMPT_COMMAND=(@)\n",
+            "echo @ | mysql\n",
+            "mapfile -t x < <(echo @) -C f\n",
+            "curl -K - <<< @\n",
+        ],
+    );
+    for text in ["ssh -p 22 @\n", "ssh @ ls\n", "$EDITOR @\n", "echo @ | sudo tee /etc/x\n"] {
+        assert_eq!(written(Format::Shell, text, "x"), text.replace('@', "'x'"));
+    }
+}
