@@ -32,6 +32,12 @@ const SIZED: &str = "as sized";
 const GROWN: &str = "as grown";
 /// Name of the filter for what a loop goes over.
 const LOOPED: &str = "as looped";
+/// Name of the filter for what is searched.
+const SEARCHED: &str = "as searched";
+/// Name of the filter for what is tested; it gives true.
+const TESTED: &str = "as tested";
+/// Tables of records are large, found by key, and copied by a filter: not charged where one is searched.
+const TABLES: [&str; 2] = ["databases", "configuration"];
 /// Filters whose result can be as long as two texts multiplied.
 const MULTIPLY: [&str; 3] = ["replace", "join", "indent"];
 
@@ -63,6 +69,14 @@ impl Budget {
             budget.charge(length.saturating_mul(length) / 8)?;
             Ok(value.clone())
         });
+        for (name, is_test) in [(SEARCHED, false), (TESTED, true)] {
+            let budget = new.clone();
+            tera.register_filter(name, move |value: &Value, _: &_| {
+                // It is copied and gone over, which is less than to write it.
+                budget.charge(ROUND_COSTS / 4 + cost(value) / 8)?;
+                Ok(if is_test { true.into() } else { value.clone() })
+            });
+        }
         new
     }
 
@@ -173,6 +187,35 @@ pub(super) fn copied(expression: &mut Expr) {
     }
 }
 
+/// Charges the search through `expression`.
+pub(super) fn searched(expression: &mut Expr) {
+    let is_table = matches!(&expression.val, ExprVal::Ident(name)
+        if TABLES.contains(&name.split(['.', '[']).next().unwrap_or_default()));
+    if !is_table {
+        expression.filters.push(call(SEARCHED));
+    }
+}
+
+/// Charges a test of the variable `name`, which Tera copies for it.
+pub(super) fn tested(name: &str) -> Expr {
+    let mut nothing = call("default");
+    nothing.args.insert("value".to_owned(), Expr::new(ExprVal::String(String::new())));
+    Expr::with_filters(ExprVal::Ident(name.to_owned()), vec![nothing, call(TESTED)])
+}
+
+/// Which of the tables of records `template` hides behind a variable of its own.
+pub(super) fn hides(template: &Template) -> Option<&'static str> {
+    let mut names = BTreeSet::new();
+    let definitions = template.macros.values();
+    names.extend(definitions.clone().flat_map(|definition| definition.args.keys().cloned()));
+    let blocks = template.blocks.values().map(|block| block.body.as_slice());
+    let bodies = definitions.map(|definition| definition.body.as_slice()).chain(blocks);
+    for body in bodies.chain([template.ast.as_slice()]) {
+        assign(body, &mut names);
+    }
+    TABLES.into_iter().find(|table| names.contains(*table))
+}
+
 /// Charges a text that is written as it is.
 pub(super) fn raw(expression: &mut Expr) {
     expression.filters.push(call(SIZED));
@@ -205,6 +248,10 @@ fn assign(nodes: &[Node], names: &mut BTreeSet<String>) {
     for node in nodes {
         if let Node::Set(_, set) = node {
             names.insert(set.key.clone());
+        }
+        if let Node::Forloop(_, each, _) = node {
+            names.insert(each.value.clone());
+            names.extend(each.key.clone());
         }
         for body in bodies(node) {
             assign(body, names);
@@ -328,7 +375,7 @@ mod tests {
     fn rendered(template: &str) -> Result<usize, String> {
         let mut tera = Tera::default();
         tera.add_raw_template("t", template).unwrap();
-        mark_within(&mut tera, ALL / 10).unwrap();
+        mark_within(&mut tera, ALL / 10).map_err(|error| error.to_string())?;
         let view = serde_json::json!({ "s": "x".repeat(1000), "list": vec!["a"; 1000] });
         let text = tera.render("t", &tera::Context::from_value(view).unwrap());
         text.map(|text| text.len()).map_err(|error| {
@@ -363,6 +410,33 @@ mod tests {
             write!(text, "{{% macro m{n}() %}}{calls}{{% endmacro %}}").unwrap();
         }
         assert!(rendered(&(text + "{{ self::m0() }}")).unwrap_err().contains("too much"));
+    }
+
+    #[test]
+    fn a_search_counts() {
+        let each = |inner: &str| {
+            format!(
+                "{{% set s = range(end=99999) %}}{{% for i in range(end=99999) %}}{inner}{{% endfor %}}"
+            )
+        };
+        for inner in [
+            "{% if i in s %}{% endif %}",
+            "{% if not i in s %}{% endif %}",
+            "{% set a = i in s %}",
+            "{% for l in [s] %}{% if i in l %}{% endif %}{% endfor %}",
+            "{% if s is containing(i) %}{% endif %}",
+            "{% if s is defined %}{% endif %}",
+        ] {
+            let error = rendered(&each(inner)).unwrap_err();
+            assert!(error.contains("too much"), "{inner}: {error}");
+        }
+        let error = rendered("{% set databases = [1] %}{{ 1 in databases }}").unwrap_err();
+        assert!(error.contains("'databases'"), "{error}");
+        let few = "{% for i in range(end=1000) %}{% if 'a' in list and s is defined %}x{% endif %}{% endfor %}";
+        assert_eq!(rendered(few).unwrap(), 1000);
+        let test =
+            "{% if s is defined and nothing is not defined and not s is iterable %}x{% endif %}";
+        assert_eq!(rendered(test).unwrap(), 1);
     }
 
     #[test]

@@ -83,6 +83,10 @@ pub(super) fn mark_within(tera: &mut Tera, all: u64) -> Result<(), tera::Error> 
             "include, import and extends are not there: a target is made of its own fragments";
         return Err(tera::Error::msg(why));
     }
+    if let Some(name) = tera.templates.values().find_map(budget::hides) {
+        let why = format!("'{name}' is the table of records: give the variable another name");
+        return Err(tera::Error::msg(why));
+    }
     tera.templates.values_mut().for_each(in_template);
     tera.templates.values_mut().for_each(budget::count);
     Ok(())
@@ -269,8 +273,18 @@ fn in_value(value: &mut ExprVal) {
         ExprVal::In(within) => {
             looked_at(&mut within.lhs);
             looked_at(&mut within.rhs);
+            budget::searched(&mut within.rhs);
         }
-        ExprVal::Test(test) => test.args.iter_mut().for_each(looked_at),
+        ExprVal::Test(test) => {
+            test.args.iter_mut().for_each(looked_at);
+            let tested = budget::tested(&test.ident);
+            let test = std::mem::replace(value, ExprVal::Bool(true));
+            *value = ExprVal::Logic(LogicExpr {
+                lhs: Box::new(tested),
+                rhs: Box::new(Expr::new(test)),
+                operator: LogicOperator::And,
+            });
+        }
         ExprVal::MacroCall(call) => call.args.values_mut().for_each(looked_at),
         ExprVal::FunctionCall(call) => in_call(call),
         ExprVal::Array(items) => items.iter_mut().for_each(copied),
