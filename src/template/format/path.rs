@@ -29,11 +29,41 @@ const UNITS: [&str; 18] = [
 ];
 
 /// Files that a shell reads when it starts, in any home.
-const DOTS: [&str; 6] =
-    [".bashrc", ".profile", ".bash_profile", ".bash_login", ".bash_logout", ".bash_aliases"];
+const DOTS: [&str; 16] = [
+    ".bash_aliases",
+    ".bash_login",
+    ".bash_logout",
+    ".bash_profile",
+    ".bashrc",
+    ".kshrc",
+    ".profile",
+    ".xinitrc",
+    ".xprofile",
+    ".xsession",
+    ".xsessionrc",
+    ".zlogin",
+    ".zlogout",
+    ".zprofile",
+    ".zshenv",
+    ".zshrc",
+];
+
+/// Directories that hold scripts, or directories of them that end in `.d`, and how their names begin.
+const HOOKS: [(&str, &str); 3] =
+    [("etc/network/", "if-"), ("etc/kernel/", ""), ("etc/ppp/", "ip-")];
 
 /// Directories and their formats, the first that fits.
-const BELOW: [(&str, Format); 19] = [
+const BELOW: [(&str, Format); 29] = [
+    ("etc/zsh/", Format::Shell),
+    ("etc/update-motd.d/", Format::Shell),
+    ("etc/NetworkManager/dispatcher.d/", Format::Shell),
+    ("etc/dhcp/dhclient-enter-hooks", Format::Shell),
+    ("etc/dhcp/dhclient-exit-hooks", Format::Shell),
+    ("etc/sysconfig/network-scripts/ifup", Format::Shell),
+    ("etc/sysconfig/network-scripts/ifdown", Format::Shell),
+    ("etc/X11/xinit/", Format::Shell),
+    ("etc/conf.d/", Format::Sysconfig),
+    ("etc/rc.conf.d/", Format::Sysconfig),
     ("etc/rc.d/", Format::Shell),
     ("etc/init.d/", Format::Shell),
     ("etc/cron.daily/", Format::Shell),
@@ -81,15 +111,39 @@ impl Format {
                 | "etc/bash.bashrc"
                 | "etc/bash.bashrc.local"
                 | "etc/rc.local"
+                | "etc/bash.bash_logout"
+                | "etc/zshrc"
+                | "etc/zshenv"
+                | "etc/zprofile"
+                | "etc/zlogin"
+                | "etc/zlogout"
+                | "etc/kshrc"
+                | "etc/ksh.kshrc"
                 | "etc/apache2/envvars",
                 _,
             ) => Self::Shell,
+            ("etc/rc.conf" | "etc/os-release" | "usr/lib/os-release", _) => Self::Sysconfig,
+            ("etc/fcrontab", _) => Self::Crontab,
+            _ if path.contains("bash-completion/completions/") => Self::Shell,
+            _ if HOOKS.iter().any(|(above, begin)| is_hook(path, above, begin)) => Self::Shell,
             _ if DOTS.contains(&name.as_str()) => Self::Shell,
             _ => BELOW
                 .iter()
                 .find(|(directory, _)| path.starts_with(directory))
                 .map_or(Self::Plain, |(_, format)| *format),
         }
+    }
+}
+
+/// Whether `path` is a script: in a directory `NAME.d` of `above`, or in `above` itself where the name has
+/// to begin with something.
+fn is_hook(path: &str, above: &str, begin: &str) -> bool {
+    let Some(rest) = path.strip_prefix(above).filter(|rest| rest.starts_with(begin)) else {
+        return false;
+    };
+    match rest.rsplit_once('/') {
+        Some((directory, _)) => directory.strip_suffix(".d").is_some(),
+        None => !begin.is_empty() && rest.strip_suffix(".d").is_none(),
     }
 }
 
@@ -108,6 +162,13 @@ mod tests {
             ("srv/a.build", Format::Plain),
             ("etc/dnsmasq.d/x", Format::Dnsmasq),
             ("etc/motd", Format::Plain),
+            ("etc/conf.d/net", Format::Sysconfig),
+            ("etc/rc.conf", Format::Sysconfig),
+            ("etc/os-release", Format::Sysconfig),
+            ("etc/sysconfig/network-scripts/ifcfg-eth0", Format::Sysconfig),
+            ("etc/ppp/options", Format::Plain),
+            ("etc/kernel/cmdline", Format::Plain),
+            ("etc/network/interfaces", Format::Plain),
             ("srv/x.json", Format::Json),
         ] {
             assert_eq!(Format::of_path(Path::new(path)), format, "{path}");
@@ -127,6 +188,23 @@ mod tests {
             "/etc/rc.d/rc.local",
             "/etc/rc.d/rc3.d/S99x",
             "/etc/apache2/envvars",
+            "/etc/bash.bash_logout",
+            "/etc/zshrc",
+            "/etc/zsh/zshenv",
+            "/root/.zshrc",
+            "/etc/kshrc",
+            "/home/a/.xinitrc",
+            "/etc/X11/xinit/xinitrc",
+            "/etc/dhcp/dhclient-exit-hooks.d/a",
+            "/etc/dhcp/dhclient-enter-hooks",
+            "/usr/share/bash-completion/completions/a",
+            "/etc/ppp/ip-up.local",
+            "/etc/ppp/ip-up.d/a",
+            "/etc/network/if-up.d/a",
+            "/etc/NetworkManager/dispatcher.d/10-a",
+            "/etc/kernel/postinst.d/a",
+            "/etc/update-motd.d/10-a",
+            "/etc/sysconfig/network-scripts/ifup-local",
         ] {
             assert_eq!(Format::of_path(Path::new(path)), Format::Shell, "{path}");
         }
@@ -142,6 +220,7 @@ mod tests {
             ("/etc/crontabs/root", Format::Crontab),
             ("/var/spool/cron/root", Format::Crontab),
             ("/var/spool/cron/crontabs/root", Format::Crontab),
+            ("/etc/fcrontab", Format::Crontab),
         ] {
             assert_eq!(Format::of_path(Path::new(path)), format, "{path}");
         }
