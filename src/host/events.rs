@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
 //! Reads the directories of events; what they mean is said in [`crate::event`].
+//!
+//! A template can make a file in one of them; the copy that is kept of a changed one is no entry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, FileType};
@@ -14,6 +16,7 @@ use crate::event::merge::{Entry, Kind, Layer, Origin, merged};
 use crate::event::{ACTIONS, adjust};
 use crate::host::Error;
 use crate::settings::{Profile, Root};
+use crate::template::fragment::is_kept_aside;
 
 /// The directory with the targets of templates.
 const TARGETS: &str = "templates2expand";
@@ -146,6 +149,9 @@ fn entries(directory: &Path) -> Result<Vec<Entry>, Error> {
     for entry in found {
         let entry = entry.map_err(failed)?;
         let path = entry.path();
+        if is_kept_aside(entry.file_name().as_encoded_bytes()) {
+            continue;
+        }
         if let Some(kind) = kind(&path, entry.file_type().map_err(failed)?) {
             entries.push(Entry { name: entry.file_name(), path, kind });
         }
@@ -216,7 +222,7 @@ fn walk(
                 todo.push((path, target));
             } else if origin == Origin::Admin && is_null(&path, file_type) {
                 found.remove(&target);
-            } else if path.is_file() {
+            } else if path.is_file() && !is_kept_aside(name.as_encoded_bytes()) {
                 found.insert(target);
             }
         }

@@ -395,10 +395,11 @@ fn passing(path: &Path) -> PathBuf {
 /// Directories in which a file of any name is read, or one that ends in `.wharf-save`: cron's (cronie reads all
 /// but a few endings), logrotate's (`tabooext` does not know ours), dnsmasq's (`conf-dir` reads all), `NetworkManager`'s,
 /// the interfaces of `ifcfg-*`, ifupdown's `source interfaces.d/*`, monit's `include conf.d/*`, nginx's and `FreeRADIUS`'s
-/// `sites-enabled/*`, the completions of bash (all but a few endings). Others read names with an end of their own
+/// `sites-enabled/*`, the completions of bash (all but a few endings), trust anchors. Others read names with an end of their own
 /// (`*.conf`), or none with a dot in it (sudo, `run-parts` of Debian); sudoers.d is here because a later sudo need not.
-const READ_WHOLE: [&str; 22] = [
+const READ_WHOLE: [&str; 24] = [
     "bash_completion.d",
+    "ca-trust/source/anchors",
     "conf-enabled",
     "cron.d",
     "cron.daily",
@@ -410,6 +411,7 @@ const READ_WHOLE: [&str; 22] = [
     "incron.d",
     "init.d",
     "interfaces.d",
+    "local/share/ca-certificates",
     "logrotate.d",
     "mods-enabled",
     "monit.d",
@@ -424,8 +426,12 @@ const READ_WHOLE: [&str; 22] = [
 
 /// Where what somebody made of `path` is kept: beside it, unless it would be read there.
 fn kept_as(path: &Path, memory: &Memory) -> PathBuf {
-    let is_read = path.parent().is_some_and(|it| READ_WHOLE.iter().any(|end| it.ends_with(end)));
-    if is_read { memory.saved(path) } else { path.to_owned() }
+    let directory = path.parent();
+    let is_read = directory.is_some_and(|it| READ_WHOLE.iter().any(|end| it.ends_with(end)));
+    // Each file is a variable of a service of runit: etc/sv/NAME/env.
+    let service = directory.filter(|it| it.ends_with("env")).and_then(Path::parent);
+    let is_variable = service.and_then(Path::parent).is_some_and(|it| it.ends_with("sv"));
+    if is_read || is_variable { memory.saved(path) } else { path.to_owned() }
 }
 
 /// A copy of what somebody made of a target.

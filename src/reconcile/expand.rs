@@ -9,6 +9,7 @@
 mod error;
 mod owing;
 mod secret;
+mod twice;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ pub use error::Error;
 use error::with_holder;
 use owing::Ledger;
 use secret::Secrets;
+use twice::Twice;
 
 use crate::db::schema::Schema;
 use crate::db::{self, Audit, DbName, Location, Records};
@@ -119,12 +121,15 @@ pub async fn expand(
     };
     let prepare = |order: &Order| order.prepare(&cx.roots, &cx.metadata, &cx.root);
     let prepared: Vec<_> = orders.iter().map(prepare).collect();
+    let twice = Twice::of(orders, &prepared);
     let mut words = Words::default();
     prepared.iter().flatten().for_each(|prepared| prepared.ask(&mut words));
     // Everything is rendered before anything is written.
     let rendered = render(cx, &prepared, event, &words);
     let mut all = Vec::new();
     for ((order, prepared), content) in orders.iter().zip(prepared).zip(rendered) {
+        let single = prepared.as_ref().map_or(Ok(()), |prepared| twice.check(prepared));
+        let content = single.and(content);
         let place = || cx.root.at(&order.path);
         all.push(match (prepared, content) {
             (Err(error), _) => {

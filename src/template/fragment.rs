@@ -222,11 +222,16 @@ fn embedded(template: &str) -> BTreeMap<OsString, Fragment> {
 
 fn counts(name: &OsStr) -> bool {
     let name = name.as_bytes();
-    let numbered = name.trim_end_with(|c| c.is_ascii_digit());
-    let unnumbered = numbered.strip_suffix(b".").filter(|_| numbered != name).unwrap_or(name);
-    !unnumbered.ends_with(KEPT_ASIDE)
+    !is_kept_aside(name)
         && !name.starts_with(UNFINISHED)
         && !PASSED_OVER.iter().any(|end| name.ends_with(end.as_bytes()))
+}
+
+/// Whether `name` is that of a copy that Wharf keeps of what somebody had changed.
+pub fn is_kept_aside(name: &[u8]) -> bool {
+    let numbered = name.trim_end_with(|c| c.is_ascii_digit());
+    let unnumbered = numbered.strip_suffix(b".").filter(|_| numbered != name).unwrap_or(name);
+    unnumbered.ends_with(KEPT_ASIDE)
 }
 
 impl Found {

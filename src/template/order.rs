@@ -12,6 +12,7 @@ use tera::Context;
 use super::declare::{self, Declared};
 use super::expand;
 use super::format::Format;
+use super::fragment::is_kept_aside;
 use super::fragment::{self, Fragment, Roots};
 use super::overlay::Overlay;
 use super::view::Words;
@@ -80,6 +81,11 @@ pub struct Prepared {
     fragments: Vec<Fragment>,
 }
 
+/// Bytes in the name of a target: the kernel's `NAME_MAX` less what is put around it.
+const LONGEST_NAME: usize = 240;
+/// `NAME_MAX`. Source: `include/uapi/linux/limits.h`.
+const LONGEST_DIRECTORY: usize = 255;
+
 /// Directories with metadata, least important first.
 pub fn metadata_places(profile: Profile, root: &Root) -> Vec<PathBuf> {
     let own = match profile {
@@ -112,6 +118,7 @@ impl Order {
         if let Some(prefix) = &declared.output_prefix {
             target = inside(prefix)?.join(target);
         }
+        has_room(&target)?;
         let mut fragments = Vec::new();
         if !declared.delete {
             let queue = declared.queue.as_deref().filter(|queue| !queue.is_empty());
@@ -185,6 +192,18 @@ fn inside(path: &str) -> Result<PathBuf, Error> {
     Ok(clean)
 }
 
+/// Refuses a name that leaves no room for what is put behind it for a moment or on a copy (`.wharf-save.1`).
+fn has_room(target: &Path) -> Result<(), Error> {
+    let parts = target.iter().map(std::ffi::OsStr::len);
+    let is_long = target.file_name().is_some_and(|name| name.len() > LONGEST_NAME);
+    if !is_long && parts.max().unwrap_or_default() <= LONGEST_DIRECTORY {
+        return Ok(());
+    }
+    let path = target.display().to_string();
+    let why = "its name is too long: choose one of at most 240 bytes (255 for a directory)";
+    Err(Error::Path { path, why })
+}
+
 fn read_metadata(declared: &mut Declared, path: &Path) -> Result<Vec<String>, Error> {
     let failed = |source| Error::Metadata { path: path.to_owned(), source };
     let found = match fs::metadata(path) {
@@ -209,7 +228,7 @@ fn read_metadata(declared: &mut Declared, path: &Path) -> Result<Vec<String>, Er
     for entry in names {
         let file = entry.path();
         // The metadata of a target below this one.
-        if !file.is_file() {
+        if !file.is_file() || is_kept_aside(entry.file_name().as_encoded_bytes()) {
             continue;
         }
         let text = text(&file).map_err(failed)?;

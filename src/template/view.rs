@@ -232,18 +232,33 @@ fn veil(record: Option<&mut Value>, property: Option<&str>) {
 
 fn table(database: &str, records: &Records) -> Value {
     let record = |(key, record): (&BStr, &Record)| {
-        Some((key.to_str().ok()?.to_owned(), value_of(database, key, record)))
+        (name(key, || format!("{database}: the key '{key}'")), value_of(database, key, record))
     };
-    Value::Object(records.iter().filter_map(record).collect())
+    Value::Object(records.iter().map(record).collect())
+}
+
+/// A key or the name of a property; one that is no UTF-8 is still there for a loop, and fails as a value does.
+fn name(name: &BStr, place: impl Fn() -> String) -> String {
+    match name.to_str() {
+        Ok(name) => name.to_owned(),
+        Err(_) => lost(&place()),
+    }
+}
+
+fn lost(place: &str) -> String {
+    format!("{LOST}{place} is not UTF-8{LOST}")
 }
 
 fn value_of(database: &str, key: &BStr, record: &Record) -> Value {
     let place = |name: &BStr| format!("{database} record '{key}', property '{name}'");
     let mut properties: Map<String, Value> = record
         .properties()
-        .filter_map(|(name, value)| {
-            let text = text(value.as_ref(), || place(name.as_ref()));
-            Some((name.to_str().ok()?.to_owned(), text))
+        .map(|(property, value)| {
+            let place = || place(property.as_ref());
+            (
+                name(property.as_ref(), || format!("the name of {}", place())),
+                text(value.as_ref(), place),
+            )
         })
         .collect();
     if properties.is_empty() {
@@ -260,7 +275,7 @@ fn text(value: &BStr, place: impl Fn() -> String) -> Value {
     match value.to_str() {
         // As in e-smith's tables: the backslash that kept a `|` from separating has done its work.
         Ok(text) => text.replace("\\|", "|").into(),
-        Err(_) => format!("{LOST}{} is not UTF-8{LOST}", place()).into(),
+        Err(_) => lost(&place()).into(),
     }
 }
 

@@ -357,6 +357,20 @@ fn a_template_that_fails_fails_the_event_and_the_rest_goes_on() {
 }
 
 #[test]
+fn copies_kept_aside_are_no_handlers_targets_or_services() {
+    let place = Place::new();
+    place.handler("ev/S10a", "echo a >> $r/out");
+    place.handler("ev/S10a.wharf-save", "echo old >> $r/out");
+    place.file("etc/wharf/events/ev/templates2expand/etc/none.conf.wharf-save", "", 0o600);
+    place.file("etc/wharf/events/ev/services2adjust/none.wharf-save.1", "restart\n", 0o600);
+    place.signal(&["ev"]).succeeded();
+    assert_eq!(place.read("out"), "a\n");
+    let results = place.results();
+    assert!(results.iter().all(|line| !line.contains("wharf-save")), "{results:?}");
+    assert!(!place.last().to_string().contains("none"), "{}", place.last());
+}
+
+#[test]
 fn an_event_of_ours_makes_a_pass_after_its_handlers() {
     let place = Place::new();
     place.handler("docker-update/S10a", "echo a >> $r/out");

@@ -55,6 +55,12 @@ pub enum Error {
         /// What would bring it.
         remedy: String,
     },
+    /// Several templates make the target.
+    #[error("the templates {templates} make the same target; none is written")]
+    Twice {
+        /// Their paths.
+        templates: String,
+    },
     /// There is no database `configuration` at all.
     #[error("there is no database configuration; a lost one must not empty the files")]
     NoConfiguration,
@@ -85,6 +91,10 @@ impl Error {
                 | order::Error::Malformed { .. } => None,
             },
             Self::Needs { remedy, .. } => Some(remedy.clone()),
+            Self::Twice { .. } => Some(
+                "expand only one of them, or take OUTPUT_FILENAME or OUTPUT_PREFIX out of the metadata of the others"
+                    .to_owned(),
+            ),
             Self::NoConfiguration => Some("initialize-default-databases".to_owned()),
             Self::Host(error) => error.remedy(),
             Self::All(error) => error.remedy(),

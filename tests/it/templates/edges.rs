@@ -2,6 +2,7 @@
 
 //! What `--check`, metadata, cases and leftovers must not pass over in silence.
 
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 
 use nix::sys::signal::Signal;
@@ -387,4 +388,73 @@ fn a_template_that_would_not_end_is_an_error() {
         let ran = ran.complains_of(&["app.conf/30: ", words]);
         assert!(!ran.stderr.contains("'as "), "{}", ran.stderr);
     }
+}
+
+#[test]
+fn two_templates_for_one_target_are_an_error_and_neither_is_written() {
+    let place = Place::new();
+    place.fragment("other.conf/10", "other\n");
+    place.metadata("other.conf", "OUTPUT_FILENAME=/etc/app.conf\n");
+    for (args, status) in
+        [(vec!["/etc/app.conf", "/etc/other.conf"], 1), (vec!["/etc/app.conf"], 0)]
+    {
+        let ran = place.expand(&args).ended_with(status);
+        assert_eq!(place.at("etc/app.conf").exists(), status == 0);
+        if status == 1 {
+            ran.complains_of(&["/etc/app.conf and /etc/other.conf", "OUTPUT_FILENAME"]);
+        }
+    }
+    place.expand(&["/etc/app.conf", "/etc/app.conf"]).succeeded();
+}
+
+#[test]
+fn a_copy_kept_aside_is_no_metadatum_and_lies_in_no_place_that_is_read_whole() {
+    let place = Place::new();
+    place.metadata("app.conf/PERMS", "0640");
+    place.metadata("app.conf/PERMS.wharf-save", "0600");
+    let ran = place.expand(&["/etc/app.conf"]).succeeded();
+    assert!(!ran.stderr.contains("PERMS"), "{}", ran.stderr);
+    for directory in ["pki/ca-trust/source/anchors", "sv/app/env"] {
+        let at = place.at("etc").join(directory);
+        fs::create_dir_all(&at).unwrap();
+        fs::write(at.join("x"), "by hand\n").unwrap();
+        place.fragment(&format!("{directory}/x/10"), "new\n");
+        place.expand(&[&format!("/etc/{directory}/x")]).succeeded();
+        assert_eq!(fs::read_dir(&at).unwrap().count(), 1, "{directory}");
+    }
+}
+
+#[test]
+fn a_key_that_is_no_text_is_there_in_a_loop_and_fails_what_writes_it() {
+    let place = Place::new();
+    let db = |bytes: &[u8]| {
+        let mut db = command(env!("CARGO_BIN_EXE_db"));
+        db.args(["networks", "set"])
+            .arg(std::ffi::OsStr::from_bytes(bytes))
+            .args(["network", "Mask", "m"]);
+        run(place.settle(&mut db), 20).succeeded();
+    };
+    db(b"10.0.0.0");
+    db(b"10.\xff.0.0");
+    place.fragment(
+        "app.conf/30net",
+        "{% for k, v in databases.networks %}{{ v.Mask }}\n{% endfor %}",
+    );
+    place.expand(&["/etc/app.conf"]).succeeded();
+    assert!(place.target().ends_with("m\nm\n"), "{}", place.target());
+    place.fragment("app.conf/30net", "{% for k, v in databases.networks %}{{ k }}\n{% endfor %}");
+    place.expand(&["/etc/app.conf"]).ended_with(1).complains_of(&["networks", "10.", "UTF-8"]);
+}
+
+#[test]
+fn a_name_that_is_too_long_is_told_before_anything_is_written() {
+    let place = Place::new();
+    let long = "x".repeat(241);
+    place.metadata("app.conf", &format!("OUTPUT_FILENAME=/etc/{long}\n"));
+    place.expand(&["/etc/app.conf"]).ended_with(1).complains_of(&["too long", "240"]);
+    place.metadata("app.conf", &format!("OUTPUT_FILENAME=/etc/{}\n", &long[1..]));
+    place.expand(&["/etc/app.conf"]).succeeded();
+    place.fragment("app.conf/30more", "more\n");
+    fs::write(place.at("etc").join(&long[1..]), "by hand\n").unwrap();
+    place.expand(&["/etc/app.conf"]).succeeded().complains_of(&["by hand"]);
 }
