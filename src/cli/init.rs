@@ -92,9 +92,12 @@ fn migrate(desk: &Desk, name: &DbName, defaults: &Defaults) -> bool {
             ("WHARF_ROOT", desk.settings.root.at("/").into()),
         ];
         let program = program.to_string_lossy();
-        let run = command::run_with(&program, &[], &environment, b"");
-        match block_on(run) {
-            Some(Ok(_)) => {}
+        match block_on(command::work_with(&program, &environment)) {
+            Some(Ok(lines)) => {
+                for line in lines {
+                    complain_text_raw(&format!("note: {name}: {program}: {line}\n"));
+                }
+            }
             Some(Err(error)) => {
                 complain(&error, Some("the defaults are applied nevertheless"));
                 fine = false;

@@ -18,7 +18,7 @@ use similar::TextDiff;
 use super::desk::Desk;
 use super::{Exit, block_on, complain_text, complain_text_raw, print};
 use crate::db::Location;
-use crate::event::Event;
+use crate::event::{self, Event};
 use crate::host::file;
 use crate::reconcile::expand::{self, Act, Expanded, Expansion};
 use crate::settings::Root;
@@ -165,7 +165,7 @@ fn cases(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The regular files below `directory`.
+/// The regular files below `directory`, in which no folder is empty.
 fn files_below(directory: &Path) -> io::Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     let mut todo = vec![directory.to_owned()];
@@ -175,13 +175,22 @@ fn files_below(directory: &Path) -> io::Result<BTreeSet<PathBuf>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
+        let mut is_empty = next != directory;
         for entry in entries {
             let entry = entry?;
+            is_empty = false;
             if entry.file_type()?.is_dir() {
                 todo.push(entry.path());
             } else {
                 found.insert(entry.path());
             }
+        }
+        if is_empty {
+            let shown = next.strip_prefix(directory.parent().unwrap_or(directory));
+            let shown = shown.unwrap_or(&next).display();
+            return Err(io::Error::other(format!(
+                "the folder {shown} holds no file, and so tests nothing"
+            )));
         }
     }
     Ok(found)
@@ -227,11 +236,35 @@ fn readable(records: &Path) -> io::Result<()> {
                     let key = key.as_bstr();
                     return wrong(format!(", line {number}: record '{key}' is there twice"));
                 }
-                Some(_) => {}
+                Some(key) => {
+                    if let Some(why) = properties(line) {
+                        let key = key.as_bstr();
+                        return wrong(format!(", line {number}: record '{key}': {why}"));
+                    }
+                }
             }
         }
     }
     Ok(())
+}
+
+/// What is wrong with the properties of a record.
+fn properties(line: &[u8]) -> Option<String> {
+    let (_, text) = line.split_once_str("=")?;
+    // A backslash keeps a bar from parting.
+    let text = text.replace(b"\\|", b"");
+    let parts: Vec<_> = text.split_str("|").skip(1).collect();
+    let mut names = BTreeSet::new();
+    for pair in parts.chunks(2) {
+        let name = pair.first().copied().unwrap_or_default();
+        if pair.len() < 2 {
+            return Some(format!("property '{}' has no value", name.as_bstr()));
+        }
+        if !names.insert(name) {
+            return Some(format!("property '{}' is there twice", name.as_bstr()));
+        }
+    }
+    None
 }
 
 fn is_database_part(part: &str) -> bool {
@@ -246,8 +279,15 @@ fn event_of(case: &Path) -> io::Result<Option<Event>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    if line.trim().lines().count() > 1 {
+        let why = "'event' has more than one line; right would be its name and arguments on one";
+        return Err(io::Error::other(why));
+    }
     let mut words = line.split_whitespace().map(str::to_owned);
     match words.next() {
+        Some(name) if event::check_name(&name).is_err() => {
+            Err(io::Error::other(format!("'event' says '{name}', which is no name of an event")))
+        }
         Some(name) => Ok(Some(Event { name, args: words.collect() })),
         None => Err(io::Error::other("'event' is empty; right would be its name and arguments")),
     }

@@ -130,7 +130,7 @@ pub async fn run_within(
     input: &[u8],
 ) -> Result<Vec<u8>, Error> {
     let job = Job { limit, program, args, environment, input, wants_output: true };
-    let output = job.run().await?;
+    let (output, _) = job.run().await?;
     if output.is_cut {
         return Err(Error::TooMuch { program: program.to_owned() });
     }
@@ -147,6 +147,22 @@ pub async fn ask_within(limit: Duration, program: &str, args: &[&str]) -> Result
     job.run().await.map(drop)
 }
 
+/// Runs `program` with these variables more for its work; gives the lines that it wrote to stderr.
+///
+/// # Errors
+///
+/// As [`run_with`].
+pub async fn work_with(
+    program: &str,
+    environment: &[(&str, OsString)],
+) -> Result<Vec<String>, Error> {
+    let job =
+        Job { limit: LIMIT, program, args: &[], environment, input: b"", wants_output: false };
+    let (_, complaints) = job.run().await?;
+    let text = String::from_utf8_lossy(&complaints.kept);
+    Ok(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect())
+}
+
 /// What is to be run.
 struct Job<'a> {
     limit: Duration,
@@ -158,8 +174,8 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// What it wrote to stdout; an error unless it ended with status 0.
-    async fn run(&self) -> Result<Taken, Error> {
+    /// What it wrote to stdout and stderr; an error unless it ended with status 0.
+    async fn run(&self) -> Result<(Taken, Taken), Error> {
         let start = |source| Error::Start { program: self.program.to_owned(), source };
         // Without it a program that hangs goes on after Ctrl-C, to the end of its time or for ever; no
         // thread left for it is no reason not to run the program.
@@ -172,7 +188,7 @@ impl Job<'_> {
         };
         let status = status.map_err(start)?;
         if status.success() {
-            return Ok(output);
+            return Ok((output, complaints));
         }
         let stderr = String::from_utf8_lossy(&complaints.kept);
         let first = stderr.lines().filter(|line| !line.trim().is_empty()).take(5);

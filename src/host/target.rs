@@ -192,6 +192,9 @@ pub fn has_place(path: &Path) -> Result<(), Error> {
 /// Why a changed target stays.
 const STAYS: &str = "somebody changed it since it was written, and its template says that it stays then (--force to put it aside)";
 
+/// Why a target stays that was never written.
+const FOREIGN: &str = "it was not made by Wharf, and its template says that what somebody else made stays (--force to put it aside)";
+
 /// Writes `new`, unless it is there already.
 ///
 /// # Errors
@@ -302,7 +305,10 @@ pub fn delete(
         && is_edited(&memory.written(path), &hex(&Sha256::digest(old)), unknown_is_edited)
     {
         match edited {
-            Edited::Refused => return Err(failed(io::Error::other(STAYS))),
+            Edited::Refused => {
+                let why = if memory.written(path).is_empty() { FOREIGN } else { STAYS };
+                return Err(failed(io::Error::other(why)));
+            }
             Edited::KeptAside => aside = Some(put_aside(path, old, memory).map_err(failed)?),
             Edited::Overwritten => {}
         }

@@ -429,8 +429,10 @@ async fn put(
     };
     // e-smith's own tools write the same targets and tell nobody.
     let unknown_is_edited = how.profile != Profile::Sme;
+    let is_ours = !writer.memory.written(path).is_empty();
     let kept = |aside: PathBuf| {
-        format!("{} had been changed by hand; that is kept as {}", path.display(), aside.display())
+        let what = if is_ours { "had been changed by hand" } else { "was not made by Wharf" };
+        format!("{} {what}; what it held is kept as {}", path.display(), aside.display())
     };
     let Some(content) = content else {
         let delete = async { target::delete(path, edited, unknown_is_edited, &writer.memory) };

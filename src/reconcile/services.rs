@@ -54,6 +54,8 @@ pub struct Adjuster<'a> {
     say: &'a dyn Fn(String),
     way: Option<Services>,
     done: BTreeSet<(String, String)>,
+    /// Disabled services that were stopped: several verbs end in the same.
+    stopped: BTreeSet<String>,
 }
 
 impl std::fmt::Debug for Adjuster<'_> {
@@ -70,7 +72,15 @@ impl<'a> Adjuster<'a> {
         wait: Wait,
         say: &'a dyn Fn(String),
     ) -> Self {
-        Self { root, configuration, wait, say, way: None, done: BTreeSet::new() }
+        Self {
+            root,
+            configuration,
+            wait,
+            say,
+            way: None,
+            done: BTreeSet::new(),
+            stopped: BTreeSet::new(),
+        }
     }
 
     /// What `services2adjust/` asks; a service needs a record.
@@ -99,6 +109,9 @@ impl<'a> Adjuster<'a> {
         let record = self.configuration.get(name);
         let is_enabled =
             record.is_none_or(|record| Props::of(record).get("status") == Some("enabled"));
+        if !is_enabled && self.stopped.contains(name) {
+            return Told::Done;
+        }
         let unit = format!("{name}.service");
         let (calls, end) = adjust::calls(name, &service.verbs, is_enabled);
         let way = match &mut self.way {
@@ -117,6 +130,9 @@ impl<'a> Adjuster<'a> {
             return Told::Unknown(unknown);
         }
         if told == Told::Done {
+            if !is_enabled {
+                self.stopped.insert(name.clone());
+            }
             self.done.extend(service.verbs.iter().map(|verb| (name.clone(), verb.clone())));
         }
         told

@@ -21,11 +21,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 
+use nix::sys::signal::Signal;
 use serde::Deserialize;
 
 use super::format::Format;
-use crate::event::adjust::calls;
+use crate::event::adjust::{Call, calls};
 
 /// What cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -204,7 +206,12 @@ impl Declared {
             "FILTER" => self.filter = Some(filter(raw).map_err(wrong)?),
             "FORMAT" => self.format = Some(format(&value()?).map_err(wrong)?),
             "CHECK" => self.check = Some(words(&value()?).map_err(wrong)?),
-            "ADJUST" => self.adjust = adjust(&value()?).map_err(wrong)?,
+            "ADJUST" => {
+                // To Perl an @ in quotes would be code; here it is a part of a unit's name.
+                let text = unquoted(raw).filter(|text| !text.contains(['$', '"', '\'']));
+                let text = text.ok_or_else(|| wrong(perl(name, raw)))?;
+                self.adjust = adjust(text).map_err(wrong)?;
+            }
             "ON_EDIT" => self.on_edit = Some(on_edit(&value()?).map_err(wrong)?),
             // What they do in Perl has no counterpart: the records are always both, text and parts.
             "OUTPUT_TYPE" | "CONFREF" | "ALL_RECORDS_AS_SCALARS" => {}
@@ -253,9 +260,9 @@ impl Declared {
             self.check = Some(words(&check).map_err(put)?);
         }
         for (unit, verb) in read.adjust {
-            service(&unit).map_err(put)?;
+            let unit = service(&unit).map_err(put)?;
             known(&verb).map_err(put)?;
-            self.adjust.entry(unit).or_insert(verb);
+            self.adjust.entry(unit.to_owned()).or_insert(verb);
         }
         self.on_edit = self.on_edit.or(read.on_edit);
         self.needs.extend(read.needs);
@@ -337,6 +344,14 @@ fn plain(raw: &str) -> Option<&str> {
     (!is_code).then_some(raw)
 }
 
+/// A value without the quotes around it; `None`: they are not closed.
+fn unquoted(raw: &str) -> Option<&str> {
+    match raw.chars().next() {
+        Some(quote @ ('"' | '\'')) => raw.strip_prefix(quote)?.strip_suffix(quote),
+        Some(_) | None => Some(raw),
+    }
+}
+
 /// Where the first of `wanted` stands outside of quotes.
 fn outside(text: &str, wanted: impl Fn(&str) -> bool) -> Option<usize> {
     let mut quote = None;
@@ -398,6 +413,11 @@ fn filter(raw: &str) -> Result<Filter, String> {
         Some("skip-empty") => Ok(Filter::SkipEmpty),
         Some("skip-comments") => Ok(Filter::SkipComments),
         Some("trim-end") => Ok(Filter::TrimEnd),
+        Some(names) if names.split([' ', ',', ':']).filter(|name| !name.is_empty()).count() > 1 => {
+            Err(format!(
+                "FILTER {raw} names several filters, and a target has one: say one of them"
+            ))
+        }
         Some(_) | None => Err(format!(
             "FILTER {raw} cannot be had without Perl; there is: skip-empty, skip-comments, trim-end"
         )),
@@ -422,7 +442,7 @@ fn adjust(text: &str) -> Result<BTreeMap<String, String>, String> {
         let pair = word.split_once(':').filter(|(unit, verb)| !unit.is_empty() && !verb.is_empty());
         let bad = || format!("ADJUST {word:?} is none; right would be httpd:reload");
         let (unit, verb) = pair.ok_or_else(bad)?;
-        service(unit)?;
+        let unit = service(unit)?;
         known(verb)?;
         Ok((unit.to_owned(), verb.to_owned()))
     };
@@ -439,24 +459,29 @@ fn owner(which: &str, text: String) -> Result<String, String> {
     Err(format!("{which} {text} is nobody's: numbers end at {}", u32::MAX - 1))
 }
 
-/// Whether it can be the name of a unit.
-fn service(name: &str) -> Result<(), String> {
+/// The service that `name` names, with or without its end.
+fn service(name: &str) -> Result<&str, String> {
+    let name = name.strip_suffix(".service").unwrap_or(name);
     let is_sign =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@' | ':' | '\\');
     if name.chars().all(is_sign)
         && name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
     {
-        return Ok(());
+        return Ok(name);
     }
     Err(format!("{name:?} is no service to adjust; right would be httpd or getty@tty1"))
 }
 
 /// Whether a service can be told so; at the end of an event it would be too late to find out.
 fn known(verb: &str) -> Result<(), String> {
-    let (_, end) = calls("", &[verb.to_owned()], true);
-    end.map_err(|_| {
-        format!("there is no verb {verb:?}; right would be reload, restart or reload-or-restart")
-    })
+    let (calls, end) = calls("", &[verb.to_owned()], true);
+    let is_no_signal = |call: &Call| matches!(call, Call::Kill(name) if !name.starts_with("SIGRT") && Signal::from_str(name).is_err());
+    if end.is_err() || calls.iter().any(is_no_signal) {
+        return Err(format!(
+            "there is no verb {verb:?}; right would be reload, restart or reload-or-restart"
+        ));
+    }
+    Ok(())
 }
 
 fn on_edit(name: &str) -> Result<OnEdit, String> {

@@ -70,7 +70,8 @@ fn programs_run_in_order_before_the_defaults_and_one_that_fails_stops_nothing() 
     let script = |line: &str| format!("#!/bin/sh\nset -e\n{line}\n");
     let rename = "old=$($DB db $DB_FILENAME getprop k Old) || exit 0\n\
                   $DB db $DB_FILENAME setprop k New \"$old\"; $DB db $DB_FILENAME delprop k Old";
-    write(root, &format!("{migrate}/20rename"), &script(rename), 0o755);
+    let rename = format!("echo looking for Old >&2\n{rename}");
+    write(root, &format!("{migrate}/20rename"), &script(&rename), 0o755);
     write(root, &format!("{migrate}/10fails"), &script("echo no luck >&2; exit 3"), 0o755);
     write(root, &format!("{migrate}/30perl"), "$DB->get('k');", 0o644);
     write(root, &format!("{migrate}/20rename.rpmsave"), &script("exit 1"), 0o755);
@@ -80,7 +81,8 @@ fn programs_run_in_order_before_the_defaults_and_one_that_fails_stops_nothing() 
     for _ in 0..2 {
         let ran = initialize(root).ended_with(1);
         let ran = ran.complains_of(&["10fails", "no luck", "30perl is not executable"]);
-        ran.complains_of(&["20rename.rpmsave is passed over"]);
+        let ran = ran.complains_of(&["20rename.rpmsave is passed over"]);
+        ran.complains_of(&["note: t: ", "20rename: looking for Old"]);
         assert_eq!(db(root, &["t", "print"]).succeeded().stdout, "k=service|New|x y\n");
     }
 }

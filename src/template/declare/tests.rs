@@ -68,6 +68,9 @@ fn perl_is_refused_by_name_and_line() {
         ("GID=99999999999999999999", "GID"),
         ("ADJUST=../x:restart", "\"../x\" is no service"),
         ("ADJUST=-f:restart", "no service"),
+        ("ADJUST=x:sigfoo", "no verb \"sigfoo\""),
+        ("ADJUST=\"x:restart", "ADJUST"),
+        ("FILTER=\"skip-empty trim-end\"", "several filters"),
     ] {
         let error = Declared::default().read_lines("m", text).unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
@@ -101,4 +104,17 @@ fn front_matter_that_is_wrong_is_told_with_its_line() {
     assert!(wrong("{#---\nadjust: { a: relaod }\n---#}").to_string().contains("relaod"));
     assert!(wrong("{#---\nadjust: { ../x: restart }\n---#}").to_string().contains("no service"));
     assert!(wrong("{#---\nneeds: [a]\n---#}").to_string().contains("configuration/KEY"));
+}
+
+#[test]
+fn a_service_is_named_with_or_without_its_end_and_with_its_instance() {
+    let (it, _) = of("ADJUST=\"x.service:restart y@z.service:sigwinch a@b:reload\"\n");
+    let expected = [("a@b", "reload"), ("x", "restart"), ("y@z", "sigwinch")];
+    let found = it.adjust.iter().map(|(unit, verb)| (unit.as_str(), verb.as_str()));
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+    let (it, _) = of("ADJUST=x@y:restart\n");
+    assert_eq!(it.adjust["x@y"], "restart");
+    let mut it = Declared::default();
+    it.read_front("f", "{#---\nadjust: { x.service: restart }\n---#}\n").unwrap();
+    assert_eq!(it.adjust["x"], "restart");
 }

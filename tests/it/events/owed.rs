@@ -199,3 +199,18 @@ fn an_event_that_touches_no_service_leaves_it_to_the_next_one() {
     app.signal("e").succeeded();
     assert_eq!(app.calls(), "reload web.service\n");
 }
+
+#[test]
+fn a_disabled_service_that_two_templates_want_adjusted_is_stopped_once() {
+    let app = App::new();
+    let other = "etc/wharf/events/e/templates2expand/etc/other.conf";
+    app.0.file(other, "", 0o644);
+    let front = "{#---\nadjust: { web: restart }\n---#}\nx\n";
+    app.0.file("etc/wharf/templates-custom/etc/other.conf/10", front, 0o644);
+    app.0
+        .wharf(&["db", "configuration", "set", "web", "service", "status", "disabled"])
+        .succeeded();
+    app.signal("e").succeeded();
+    assert_eq!(app.calls(), "stop web.service\n");
+    assert!(!app.0.path(OWED).exists());
+}

@@ -157,6 +157,14 @@ fn a_case_that_would_test_nothing_is_told() {
         ("bad..name", "a=1\n", "records/bad..name is no database"),
         ("configuration~", "a=1\n", "records/configuration~ is no database"),
         ("../event", " \n", "'event' is empty"),
+        ("../event", "one\ntwo\n", "'event' has more than one line"),
+        ("../event", "../x\n", "'event'"),
+        (
+            "configuration",
+            "SystemName=case\nk=t|p\n",
+            "line 2: record 'k': property 'p' has no value",
+        ),
+        ("configuration", "k=t|p|1|q|\\||p|2\n", "line 1: record 'k': property 'p' is there twice"),
     ] {
         write(&format!("one/records/{path}"), text);
         let ran = test().ended_with(1);
@@ -169,14 +177,45 @@ fn a_case_that_would_test_nothing_is_told() {
 }
 
 #[test]
+fn a_folder_without_a_file_in_a_case_is_told() {
+    let place = Place::new();
+    let cases = place.at("cases");
+    for (path, text) in [
+        ("records/configuration", "SystemName=case\n"),
+        ("expected/etc/app.conf", "name = case\nplain\n"),
+    ] {
+        let file = cases.join("one").join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
+    let test = || {
+        let mut wharf = command(env!("CARGO_BIN_EXE_wharf"));
+        wharf.args(["template", "test"]).arg(&cases);
+        run(place.settle(&mut wharf), 20)
+    };
+    test().succeeded();
+    for (path, words) in [
+        ("one/records/deep.d/none", "holds no file"),
+        ("one/expected/etc/none", "expected/etc/none holds no file"),
+    ] {
+        fs::create_dir_all(cases.join(path)).unwrap();
+        let ran = test().ended_with(1);
+        assert!(ran.stdout.contains(words), "{path}: {}", ran.stdout);
+        fs::remove_dir_all(cases.join(path)).unwrap();
+        fs::remove_dir(cases.join("one/records/deep.d")).unwrap_or_default();
+    }
+}
+
+#[test]
 fn a_file_that_was_never_written_is_kept_when_a_template_deletes_it() {
     let place = Place::new();
     fs::write(place.at("etc/app.conf"), "precious\n").unwrap();
     place.metadata("app.conf", "DELETE=1\nON_EDIT=refuse\n");
-    place.expand(&["/etc/app.conf"]).ended_with(1).complains_of(&["app.conf", "--force"]);
+    place.expand(&["/etc/app.conf"]).ended_with(1).complains_of(&["not made by Wharf", "--force"]);
     assert_eq!(place.target(), "precious\n");
     place.metadata("app.conf", "DELETE=1\n");
-    place.expand(&["/etc/app.conf"]).succeeded().complains_of(&["app.conf.wharf-save"]);
+    let words = ["not made by Wharf", "app.conf.wharf-save"];
+    place.expand(&["/etc/app.conf"]).succeeded().complains_of(&words);
     let kept = fs::read_to_string(place.at("etc/app.conf.wharf-save")).unwrap();
     assert_eq!((kept.as_str(), place.names()), ("precious\n", vec!["app.conf.wharf-save".into()]));
     assert_eq!(place.expand(&["/etc/app.conf"]).succeeded().stderr, "");
