@@ -331,6 +331,8 @@ const COMPUTED: &[(&str, &str)] = &[
     ("shopt -s expand_aliases; BASH_ALIASES[x]=¤\nx\n", ">evil"),
     ("shopt -s expand_aliases; BASH_ALIASES+=([x]=¤)\nx\n", ">evil"),
     ("env -S ¤\n", "touch evil"),
+    ("echo ¤ > >(cat | bash); sleep 0.3\n", ">evil"),
+    ("cat <(echo ¤) | tee >(cat | bash) >/dev/null; sleep 0.3\n", ">evil"),
     ("printf -v RANDOM %s ¤\n", "a[$(>evil)]"),
 ];
 

@@ -183,14 +183,14 @@ impl Feed {
         self.level.has_value |= inner.has_value || inner.is_tainted;
     }
 
-    /// The group, this one or one around it, that reads from a pipe.
-    fn piped(&self) -> Option<&Level> {
-        self.outer.iter().chain([&self.level]).rev().find(|level| level.is_piped)
+    /// Whether a value comes to this group, or to one around it, through a pipe.
+    fn is_piped(&self) -> bool {
+        self.outer.iter().chain([&self.level]).any(|level| level.is_piped && level.has_value)
     }
 
     /// Refuses to give a value to a command that `reads` in this way.
     pub(super) fn check(&self, reads: Need) -> Result<(), Refusal> {
-        let is_fed = self.level.is_fed || self.piped().is_some_and(|level| level.has_value);
+        let is_fed = self.level.is_fed || self.is_piped();
         if reads != Need::Text && is_fed {
             return Err(Refusal {
                 place: "what another command reads",
