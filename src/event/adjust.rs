@@ -66,6 +66,22 @@ pub struct UnknownVerb {
     pub verb: String,
 }
 
+/// The names of `signal(7)` without `SIG`; those of real time begin with `RT`.
+const SIGNALS: [&str; 34] = [
+    "ABRT", "ALRM", "BUS", "CHLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE",
+    "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN",
+    "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "CLD",
+];
+
+impl Call {
+    /// Whether a signal that it sends is one of `signal(7)`; every other call is known.
+    pub fn is_known(&self) -> bool {
+        let Self::Kill(name) = self else { return true };
+        let short = name.strip_prefix("SIG").unwrap_or_default();
+        short.starts_with("RT") || SIGNALS.contains(&short)
+    }
+}
+
 /// Events in which no service is touched.
 const UNTOUCHED: &[&str] = &["post-upgrade", "bootstrap-console-save"];
 

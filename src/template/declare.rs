@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::format::Format;
-use crate::event::adjust::{Call, calls};
+use crate::event::adjust::calls;
 
 /// What cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -470,22 +470,10 @@ fn service(name: &str) -> Result<&str, String> {
     Err(format!("{name:?} is no service to adjust; right would be httpd or getty@tty1"))
 }
 
-/// The names of `signal(7)` without `SIG`; those of real time begin with `RT`.
-const SIGNALS: [&str; 34] = [
-    "ABRT", "ALRM", "BUS", "CHLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE",
-    "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN",
-    "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "CLD",
-];
-
 /// Whether a service can be told so; at the end of an event it would be too late to find out.
 fn known(verb: &str) -> Result<(), String> {
     let (calls, end) = calls("", &[verb.to_owned()], true);
-    let is_signal = |name: &str| {
-        let short = name.strip_prefix("SIG").unwrap_or_default();
-        short.starts_with("RT") || SIGNALS.contains(&short)
-    };
-    let is_no_signal = |call: &Call| matches!(call, Call::Kill(name) if !is_signal(name));
-    if end.is_err() || calls.iter().any(is_no_signal) {
+    if end.is_err() || calls.iter().any(|call| !call.is_known()) {
         return Err(format!(
             "there is no verb {verb:?}; right would be reload, restart or reload-or-restart"
         ));
