@@ -1,17 +1,31 @@
 #!/usr/bin/env bash
-# Measures the guard of many records: rendering it, loading it as one transaction, and what a flow
-# through it costs. Medians; both sides of a comparison take turns.
+# Measures the guard of many records: rendering it, loading it as one transaction, and what flows
+# through it cost. Medians; both sides of a comparison take turns.
 # usage: guard.sh [CONTAINERS] [RUNS]
 #
 # Each container has five ports, so that 200 of them have a thousand. No engine and no container is
 # needed: a namespace stands for the host, with the destination NAT that an engine makes, one for a
-# client on the Internet and one for a container on the bridge. Needs root, nft and iperf3.
+# client on the Internet, one for a client in the LAN and one for a container on the bridge. Needs root, nft,
+# iperf3 and python3.
+#
+# FILTER=iptables measures the guard of a host without nftables, loaded by the programs that $IPTABLES
+# begins (iptables, iptables-legacy, iptables-nft).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 containers=${1:-200}
 runs=${2:-11}
 target=${CARGO_TARGET_DIR:-$PWD/target}
+filter=${FILTER:-nftables}
+iptables=${IPTABLES:-iptables}
+case $filter in
+nftables) file=/etc/wharf/guard.nft ;;
+iptables) file=/etc/wharf/guard.iptables ;;
+*)
+	echo "error: FILTER '$filter' is neither nftables nor iptables" >&2
+	exit 1
+	;;
+esac
 if [ "$(id -u)" != 0 ]; then
 	echo "error: network namespaces need root" >&2
 	echo "  hint: run as root: benches/guard.sh" >&2
@@ -19,11 +33,9 @@ if [ "$(id -u)" != 0 ]; then
 fi
 ${CARGO:-cargo} build --release --locked --quiet --bin wharf --example turns
 place=$(mktemp -d "${BENCH_DIR:-$PWD}/bench-guard.XXXXXX")
-host=wb-$$ wan=wb-$$-wan inside=wb-$$-in
-server=
+host=wb-$$ wan=wb-$$-wan lan=wb-$$-lan inside=wb-$$-in
 clean() {
-	[ -z "$server" ] || kill "$server" 2>/dev/null || true
-	for name in $host $wan $inside; do ip netns del "$name" 2>/dev/null || true; done
+	for name in $host $wan $lan $inside; do ip netns del "$name" 2>/dev/null || true; done
 	rm -rf "$place"
 }
 trap clean EXIT
@@ -47,46 +59,65 @@ records() {
 root=$place/root
 mkdir -p "$root/home/e-smith/db" "$root/etc/wharf"
 records >"$root/home/e-smith/db/docker_containers"
-echo 'docker=service|LocalNetworks|10.77.0.0/24,fd77::/64|Subnet|10.20.0.0/16' >"$root/home/e-smith/db/configuration"
+echo "docker=service|Firewall|$filter|LocalNetworks|10.77.0.0/24,fd77::/64|Subnet|10.20.0.0/16" >"$root/home/e-smith/db/configuration"
 echo '10.77.0.0=network|Mask|255.255.255.0' >"$root/home/e-smith/db/networks"
 : >"$root/home/e-smith/db/docker_images"
 ln -s "$target/release/wharf" "$place/expand-template"
-guard=$root/etc/wharf/guard.nft
+guard=$root$file
 export WHARF_ROOT=$root DBPATH=$root/home/e-smith/db
-"$place/expand-template" /etc/wharf/guard.nft
+"$place/expand-template" "$file"
 
 echo "$(nproc) CPUs, $containers containers, $((containers * 5)) ports, $(wc -c <"$guard") bytes of rules, $runs runs; milliseconds"
 printf '%-40s %8s %8s %8s\n' '' median least most
+program() { printf '%s\t' "$1"; shift; printf 'A=B'; printf '\t%s' "$@"; echo; } # WHAT COMMAND...
 {
-	printf 'render the guard\tA=B\t%s\t/etc/wharf/guard.nft\n' "$place/expand-template"
-	printf 'load it, one transaction\tA=B\t/usr/sbin/nft\t-f\t%s\n' "$guard"
-	printf 'change one port, its elements alone\tA=B\t/usr/sbin/nft\t-f\t%s\n' "$place/one"
-	printf 'read the table back\tA=B\t/usr/sbin/nft\tlist\ttable\tinet\twharf\n'
-	printf 'an empty process\tA=B\t/bin/true\n'
+	program 'render the guard' "$place/expand-template" "$file"
+	if [ "$filter" = nftables ]; then
+		program 'load it, one transaction' /usr/sbin/nft -f "$guard"
+		program 'change one port, its elements alone' /usr/sbin/nft -f "$place/one"
+		program 'read the table back' /usr/sbin/nft list table inet wharf
+	else
+		program 'load it, one transaction' "$(command -v "$iptables-restore")" "$guard"
+		program 'read the chains back' "$(command -v "$iptables-save")" -t mangle
+	fi
+	program 'an empty process' /bin/true
 } >"$place/lines"
 # What a pass sends when a record's access changes to and fro.
-printf '%s element inet wharf %s { %s }\n' delete private 'tcp . 20005' delete private_tcp 20005 \
-	add private 'tcp . 20005' add private_tcp 20005 >"$place/one"
-for name in $host $wan $inside; do
+printf '%s element inet wharf %s { %s }\n' delete private 'tcp . 20005' delete private_tcp 20005 delete closed 20005 \
+	add private 'tcp . 20005' add private_tcp 20005 add closed 20005 >"$place/one"
+for name in $host $wan $lan $inside; do
 	ip netns add "$name"
 	ip -n "$name" link set lo up
 done
 ip netns exec $host "$target/release/examples/turns" "$runs" <"$place/lines"
-ip netns exec $host nft list set inet wharf private | grep 'tcp . 20005' >/dev/null || {
+if [ "$filter" = nftables ]; then
+	listing=$(ip netns exec $host nft list set inet wharf private)
+else
+	listing=$(ip netns exec $host "$iptables-save" -t mangle)
+fi
+case $listing in
+*'tcp . 20005'* | *20005:*) ;;
+*)
 	echo 'error: the guard that was measured has no ports' >&2
 	exit 1
-}
+	;;
+esac
 
 ip -n $host link add wan0 type veth peer name eth0 netns $wan
+ip -n $host link add lan0 type veth peer name eth0 netns $lan
 ip -n $host link add wharf0 type bridge
 ip -n $host link add c0 type veth peer name eth0 netns $inside
 ip -n $host addr add 198.51.100.1/24 dev wan0
 ip -n $host addr add 10.20.0.1/16 dev wharf0
+ip -n $host addr add 10.77.0.1/24 dev lan0
 ip -n $host link set wan0 up
+ip -n $host link set lan0 up
 ip -n $host link set wharf0 up
 ip -n $host link set c0 master wharf0 up
 ip -n $wan addr add 198.51.100.50/24 dev eth0
 ip -n $wan link set eth0 up
+ip -n $lan addr add 10.77.0.50/24 dev eth0
+ip -n $lan link set eth0 up
 ip -n $inside addr add 10.20.0.2/16 dev eth0
 ip -n $inside link set eth0 up
 ip -n $inside route add default via 10.20.0.1
@@ -94,38 +125,34 @@ ip netns exec $host sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
 ip netns exec $host nft 'table ip engine {
 chain nat {
 	type nat hook prerouting priority dstnat
-	fib daddr type local tcp dport 20000 dnat to 10.20.0.2:8000
+	fib daddr type local tcp dport { 20000, 20005 } dnat to 10.20.0.2:8000
+}
+chain out {
+	type nat hook postrouting priority srcnat
+	ip saddr 10.20.0.0/16 oifname != "wharf0" masquerade
 }
 }'
-ip netns exec $inside iperf3 --server --port 8000 >/dev/null 2>&1 &
-server=$!
-flow() { # bits in a second, through the host's port
-	ip netns exec $wan iperf3 --client 198.51.100.1 --port 20000 --time "${SECONDS_EACH:-1}" --json |
-		python3 -c 'import json, sys; print(json.load(sys.stdin)["end"]["sum_received"]["bits_per_second"] / 1e9)'
+# What the loader makes of the lines about marks, with some bits.
+bits() { seq -s ' | ' "$1" "$2"; }
+sed -e 's/#judged //' \
+	-e "s/\$ASKED_FAR/($(bits 64 79))/; s/\$ASKED_NEAR/($(bits 65 80))/; s/\$ASKED_OUT/($(bits 66 81))/" \
+	-e "s/\$PASSED_IN/($(bits 96 111))/; s/\$PASSED_OUT/($(bits 97 112))/" \
+	-e "s/\$ASKED/($(bits 64 95))/; s/\$PASSED/($(bits 96 127))/; s/\$BOTH/($(bits 64 127))/" \
+	"$guard" >"$place/marked"
+printf '*mangle\nCOMMIT\n' >"$place/none"
+if [ "$filter" = nftables ]; then
+	nft="nsenter --net=/run/netns/$host nft"
+	$nft -f "$place/marked"
+	on="$nft 'add table inet wharf'" off="$nft 'add table inet wharf { flags dormant; }'"
+else
+	# The hooks go too, which a host with other rules has anyway.
+	restore="nsenter --net=/run/netns/$host $(command -v "$iptables-restore")"
+	on="$restore $guard" off="$restore $place/none"
+fi
+flow() { # WHAT SERVER CLIENT ADDRESS PORT
+	printf '%-36s ' "$1"
+	benches/flow.py "${PAIRS:-100}" "$2" "$3" "$4" "$5" "$on" "$off"
 }
-until ip netns exec $inside sh -c 'grep -q :1F40 /proc/net/tcp6 /proc/net/tcp'; do sleep 0.05; done
-flow >/dev/null
-with() {
-	ip netns exec $host nft -f "$guard"
-	flow
-}
-without() {
-	ip netns exec $host nft delete table inet wharf 2>/dev/null || true
-	flow
-}
-# Pairs, because a busy machine changes from one second to the next more than the guard costs.
-for pair in $(seq "${PAIRS:-21}"); do
-	if [ $((pair % 2)) = 0 ]; then
-		a=$(with) b=$(without)
-	else
-		b=$(without) a=$(with)
-	fi
-	echo "$a" >>"$place/with"
-	echo "$b" >>"$place/without"
-	awk -v a="$a" -v b="$b" 'BEGIN { print a / b }' >>"$place/ratio"
-done
-middle() { sort -g "$1" | awk '{ line[NR] = $1 } END { print line[int((NR + 1) / 2)] }'; }
-awk -v with="$(middle "$place/with")" -v without="$(middle "$place/without")" -v ratio="$(middle "$place/ratio")" 'BEGIN {
-	printf "a flow through the guard %.2f Gbit/s, without it %.2f; of the pairs: %+.1f %%\n", with, without, (ratio - 1) * 100
-}'
-echo "of the pairs, least to most: $(sort -g "$place/ratio" | xargs printf '%.2f ')"
+flow 'from the Internet to a public port' $inside $wan 198.51.100.1 20000
+flow 'from the LAN to a private port' $inside $lan 10.77.0.1 20005
+flow 'from a container to the outside' $wan $inside 198.51.100.50 8000

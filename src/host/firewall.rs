@@ -11,7 +11,9 @@ mod beside;
 mod chains;
 mod delta;
 pub mod firewalld;
+mod flows;
 mod iptables;
+mod judged;
 mod netlink;
 mod sets;
 
@@ -23,7 +25,7 @@ use sha2::{Digest, Sha256};
 
 use crate::db::value::Protocol;
 use crate::host::memory::{LoadedGuard, Memory};
-use crate::host::{Error, command, file};
+use crate::host::{Error, command, file, machine};
 use crate::settings::Root;
 use crate::state::container::hex;
 use crate::state::exposure::HostPort;
@@ -39,6 +41,12 @@ pub const TABLE: &str = "wharf";
 
 /// What `nft` says when there is no such table.
 const NO_TABLE: &str = "No such file or directory";
+
+/// What `nft` says when a table that is to be created is there.
+const IS_THERE: &str = "File exists";
+
+/// How a text begins that takes the place of the table, whether there is one or not.
+const REPLACE: &str = "table inet wharf\ndelete table inet wharf\n";
 
 /// The guard table, and what is remembered of it.
 #[derive(Clone, Debug)]
@@ -198,15 +206,19 @@ impl Firewall {
             rules: String::new(),
             filter,
         };
-        self.memory.remember_guard(&loaded, text.as_bytes())
+        self.memory.remember_guard(&loaded, text.as_bytes(), None)
     }
 
     async fn load_table(&self, path: &Path, source: &str) -> Result<(), Error> {
         let failed = |source| Error::Command { doing: "loading the guard".to_owned(), source };
         let text = fs::read_to_string(path)
             .map_err(|source| Error::File { path: path.to_owned(), source })?;
+        let marks = judged::Marks::of(&text);
         let sent = match self.change(&text).await {
-            Some(change) => command::run("nft", &["-f", "-"], change.as_bytes()).await,
+            Some(mut change) => {
+                change += marks.as_ref().map_or("", |marks| &marks.without);
+                command::run("nft", &["-f", "-"], change.as_bytes()).await
+            }
             None => command::run("nft", &["-f", &path.to_string_lossy()], b"").await,
         };
         if let Err(error) = sent {
@@ -214,6 +226,12 @@ impl Firewall {
             tracing::debug!(%error, "the guard is loaded as a whole");
             command::run("nft", &["-f", &path.to_string_lossy()], b"").await.map_err(failed)?;
         }
+        // Told of the first guard without marks, not again with each change of it.
+        let is_known = self.memory.guard().is_some() && !self.memory.has_guard_marks();
+        let marks = match marks {
+            Some(marks) => mark(marks.with, is_known).await,
+            None => None,
+        };
         let before = now();
         let echo = list().await?.ok_or(Error::GuardNotLoaded(PacketFilter::Nftables))?;
         read_back(&text, &String::from_utf8_lossy(&echo))?;
@@ -225,8 +243,32 @@ impl Firewall {
                 filter: PacketFilter::Nftables,
             },
             text.as_bytes(),
+            marks.as_deref(),
         )?;
         self.note(before.filter(|before| now().as_ref() == Some(before)), source)
+    }
+
+    /// Loads what was loaded last when the table is gone, and says whether that was so.
+    ///
+    /// A first aid, until a pass has looked: a table that is there stays, and what is brought back marks no flow,
+    /// so that it does not look like a guard in order.
+    ///
+    /// # Errors
+    ///
+    /// It is refused.
+    pub async fn bring_back(&self) -> Result<bool, Error> {
+        let is_table = |loaded: &LoadedGuard| loaded.filter == PacketFilter::Nftables;
+        let text = self.memory.guard().filter(is_table).and_then(|_| self.memory.guard_text());
+        // In one transaction, so that it cannot take the place of a table that a pass has just loaded.
+        let Some(text) = text.filter(|text| text.contains(REPLACE)) else { return Ok(false) };
+        let text = text.replacen(REPLACE, "create table inet wharf\n", 1);
+        match command::run("nft", &["-f", "-"], text.as_bytes()).await {
+            Ok(_) => Ok(true),
+            Err(command::Error::Failed { stderr, .. }) if stderr.contains(IS_THERE) => Ok(false),
+            Err(source) => {
+                Err(Error::Command { doing: "loading the guard again".to_owned(), source })
+            }
+        }
     }
 
     /// What the table keeps closed, now that it cannot be loaded; nothing when its rules are not ours.
@@ -288,10 +330,15 @@ impl Firewall {
     ///
     /// It is there and cannot be removed.
     pub async fn remove(&self) -> Result<(), Error> {
+        let is_iptables = self.is_iptables() || !command::exists("nft");
+        if !is_iptables {
+            // First: a daemon that sees the table go brings back what is remembered.
+            self.memory.forget_guard()?;
+        }
         if command::exists("nft") {
             remove_table().await?;
         }
-        if self.is_iptables() || !command::exists("nft") {
+        if is_iptables {
             iptables::remove().await?;
         }
         self.memory.forget_guard()?;
@@ -328,6 +375,29 @@ async fn remove_table() -> Result<(), Error> {
     Ok(())
 }
 
+/// Lets flows be marked from now on, by the transaction `marks`; `None` where the kernel or `nft` cannot, and each
+/// packet is judged.
+async fn mark(marks: String, is_known: bool) -> Option<String> {
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(flows::unmark).await {
+        tracing::debug!(%error, "flows keep the marks of before");
+    }
+    match command::run("nft", &["-f", "-"], marks.as_bytes()).await {
+        Ok(_) => Some(marks),
+        Err(error) if is_known => {
+            tracing::debug!(%error, "flows are judged packet by packet");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(
+                %error,
+                "the guard holds, but judges each packet of a flow, which costs throughput: the kernel takes \
+                 no rules about labels of conntrack (it needs CONFIG_NF_CONNTRACK_LABELS)"
+            );
+            None
+        }
+    }
+}
+
 /// The table as the kernel has it, or `None`.
 async fn list() -> Result<Option<Vec<u8>>, Error> {
     match command::run("nft", &["list", "table", "inet", TABLE], b"").await {
@@ -357,10 +427,10 @@ fn hash(text: &[u8]) -> String {
 ///
 /// `None` where the kernel does not tell: then the table is read each time.
 fn now() -> Option<String> {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let boot = machine::boot()?;
     let namespace = fs::metadata("/proc/self/ns/net").ok()?.ino();
     let generation = netlink::generation().ok()?;
-    Some(format!("{} {namespace} {generation}", boot.trim()))
+    Some(format!("{boot} {namespace} {generation}"))
 }
 
 fn line(now: &str, source: &str) -> String {
@@ -379,6 +449,9 @@ const EXACT: &[&str] = &[
     "public_udp",
     "restricted",
     "listed",
+    "closed",
+    "ours",
+    "confined",
 ];
 
 /// Compares the ports of `text` with those that the kernel says it has.

@@ -11,6 +11,7 @@
 
 mod filters;
 mod flows;
+mod judged;
 mod policy;
 mod table;
 

@@ -16,27 +16,33 @@ use crate::lab::probe::{
 use crate::lab::{DB_TEXT, Engine, Filter, HOST_LAN, HOST_WAN, Lab, Mode, WAN_CLIENT};
 
 /// Where the streams of a container begin, and the host port that leads there.
-const STREAM: u16 = 3399;
-const PORT: u16 = 8099;
+pub(super) const STREAM: u16 = 3399;
+pub(super) const PORT: u16 = 8099;
 
 /// A record whose container has a stream, by TCP and by UDP.
-const RADIO: &str = "radio service status enabled Image demo-db TCPPort 3399 UDPPort 3399 \
+pub(super) const RADIO: &str = "radio service status enabled Image demo-db TCPPort 3399 UDPPort 3399 \
                      PortMapping custom PortMappingPorts 8099:3399,8099:3399/udp";
 
-fn shot(transport: Transport, to: &str, port: u16) -> Shot {
+pub(super) fn shot(transport: Transport, to: &str, port: u16) -> Shot {
     let to = (to.parse::<IpAddr>().unwrap(), port).into();
     Shot { transport, from: None, to, limit: OPEN }
 }
 
 /// Whether `port` of `to` answers to `from`, by `transport`.
-fn is_open(file: &str, from: Option<&str>, transport: Transport, to: &str, port: u16) -> bool {
+pub(super) fn is_open(
+    file: &str,
+    from: Option<&str>,
+    transport: Transport,
+    to: &str,
+    port: u16,
+) -> bool {
     let mut shot = shot(transport, to, port);
     shot.from = from.map(|from| from.parse().unwrap());
     shot.limit = CLOSED * 2;
     ask_all(file, &[shot])[0] != Answer::Nothing
 }
 
-fn streams(lab: &Lab) -> [Server; 2] {
+pub(super) fn streams(lab: &Lab) -> [Server; 2] {
     Server::stream(&of_process(lab.pid("radio")), STREAM)
 }
 
