@@ -2,7 +2,8 @@
 # Builds the fuzz targets with the stable compiler and runs each for a while.
 # usage: run.sh [TARGET...]      all of them when none is named
 #
-# FUZZ_SECONDS  how long each runs (20)
+# FUZZ_SECONDS  how long each runs (60)
+# FUZZ_JOBS     how many at a time (one for each processor)
 # CARGO, CARGO_TARGET_DIR  as for cargo; inputs that were found are kept below the latter
 #
 # A target fails by a panic, by an input that takes longer than a second, or by more memory: 64 MiB
@@ -12,7 +13,7 @@ set -eu
 
 cd "$(dirname "$0")"
 cargo=${CARGO:-cargo}
-seconds=${FUZZ_SECONDS:-20}
+seconds=${FUZZ_SECONDS:-60}
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/../target}/fuzz
 export CARGO_TARGET_DIR
 
@@ -53,6 +54,14 @@ repeats() { # PROGRAM ARTIFACT
 	# shellcheck disable=SC2086 # several words
 	if "$1" $limits "$2" >/dev/null 2>&1; then return 1; fi
 }
+
+if [ $# -gt 1 ]; then
+	printf '%s\n' "$@" | xargs -n 1 -P "${FUZZ_JOBS:-$(nproc)}" ./run.sh || {
+		echo "error: fuzzing found faults" >&2
+		exit 1
+	}
+	exit 0
+fi
 
 failed=
 for target in "$@"; do

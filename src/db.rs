@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 pub use change::{Change, Refusal};
 pub use history::{Audit, Author};
 pub use record::{Record, Records};
+pub use sqlite::Rest;
 
 /// Name of a database, `docker_containers` or `configuration`.
 ///
@@ -231,6 +232,9 @@ pub struct Contents {
     pub history: Vec<history::Entry>,
 }
 
+/// Records by their database, and what tells their store from others.
+pub type Identified = (BTreeMap<DbName, Records>, Option<String>);
+
 /// A config database.
 pub trait Store {
     /// All records of `database` at one moment; empty when it does not exist.
@@ -295,6 +299,30 @@ pub trait Store {
     /// As for [`Store::read`].
     fn contents(&self) -> Result<Contents, Error> {
         Ok(Contents { history: self.history()?, databases: self.databases()? })
+    }
+
+    /// The records of each of `names`, of one moment where the store can tell one (flat files: of each
+    /// database by itself); none of a database that does not exist.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::read`].
+    fn read_all(&self, names: &[DbName]) -> Result<BTreeMap<DbName, Records>, Error> {
+        names.iter().map(|name| Ok((name.clone(), self.read(name)?))).collect()
+    }
+
+    /// The same with [`Self::identity`], in one look where the store can.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::read`].
+    fn read_identified(&self, names: &[DbName]) -> Result<Identified, Error> {
+        Ok((self.read_all(names)?, self.identity()?))
+    }
+
+    /// What stays the same as long as nobody writes; `None` where that cannot be told, or somebody just has.
+    fn at_rest(&self) -> Option<Rest> {
+        None
     }
 
     /// All records of all databases, of one moment where the store can tell one (flat files: of each

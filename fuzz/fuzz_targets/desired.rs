@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use wharf::db::Records;
 use wharf::db::schema::Schema;
 use wharf::desired::change::{Judge, Spoiled};
-use wharf::desired::{self, Overrides, Snapshot};
+use wharf::desired::{self, Drafts, Overrides, Snapshot};
 use wharf::settings::Root;
 use wharf::state::Desired;
 use wharf_fuzz::fuzz_target;
@@ -27,13 +27,14 @@ fuzz_target!(|data: &[u8]| {
 
     let before = snapshot.clone();
     let overrides = Overrides::new();
-    for assignment in desired::assign(&snapshot, schema(), &root, &overrides) {
+    let assigned = |snapshot: &Snapshot| Drafts::of(snapshot, schema(), &root, &overrides).assign();
+    for assignment in assigned(&snapshot) {
         let change = assignment.change();
         if let Ok(Some(record)) = change.apply(snapshot.containers.get(change.key())) {
             snapshot.containers.insert(change.key(), record);
         }
     }
-    let again = desired::assign(&snapshot, schema(), &root, &overrides);
+    let again = assigned(&snapshot);
     assert!(again.is_empty(), "{again:?}");
 
     let resolution = judge.resolve(&snapshot);

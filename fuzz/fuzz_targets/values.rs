@@ -125,6 +125,7 @@ fn plain_kind(name: &str, text: &str) -> bool {
         "events" => list(text, value::events),
         "health" => whole(text, value::health),
         "host" => whole(text, value::host_label),
+        "mail_address" => whole(text, value::mail_address),
         "host_access" => back(
             value::host_access(text),
             |ports| if ports.is_empty() { "none".to_owned() } else { joined(ports) },

@@ -15,6 +15,7 @@ pub(in crate::db) mod journal;
 pub(super) mod lock;
 mod place;
 
+use crate::settings::zone;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -24,8 +25,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bstr::{BStr, ByteSlice};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use super::history::{self, Edit, Entry};
 use super::{Audit, Change, Committed, Contents, DbName, Error, Record, Records, Store};
@@ -446,15 +445,6 @@ fn number_of(groups: &[u8], name: &str) -> Option<u32> {
     fields.nth(2)?.to_str().ok()?.parse().ok()
 }
 
-/// The zone of this machine, or that of `TZ`.
-///
-/// Not `TimeZone::system`, which goes through all of the zone directory to find out the zone's name.
-fn zone() -> TimeZone {
-    let local = || TimeZone::tzif("local", &fs::read("/etc/localtime").ok()?).ok();
-    let told = std::env::var_os("TZ").is_some();
-    if told { TimeZone::system() } else { local().unwrap_or(TimeZone::UTC) }
-}
-
 /// The six comment lines at the top of every file.
 fn header() -> String {
     format!(
@@ -465,7 +455,7 @@ fn header() -> String {
          #\n\
          # updated: {}\n",
         // As ctime(3) writes it: `Thu Jan  1 01:00:00 1970`.
-        Timestamp::now().to_zoned(zone()).strftime("%a %b %e %H:%M:%S %Y")
+        zone::now().strftime("%a %b %e %H:%M:%S %Y")
     )
 }
 

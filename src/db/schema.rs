@@ -2,8 +2,8 @@
 
 //! What properties a record has: name, kind, unit, default, meaning.
 //!
-//! The tables stand in `db-schema/*.yaml`, one file a database, and are part of the program; a file of the
-//! same name in the directory given to [`Schema::new`] takes the place of ours. A database without a
+//! The tables stand in `db-schema/*.yaml`, one file a database, and are part of the program (`build.rs`); a file
+//! of the same name in the directory given to [`Schema::new`] takes the place of ours. A database without a
 //! table is free-form: everything passes. Only the table asked for is parsed, once.
 //!
 //! A value is right when the parser of its kind in [`super::value`] takes it. Rules about several
@@ -15,6 +15,7 @@
 mod check;
 mod kind;
 mod manual;
+mod raw;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,11 +29,11 @@ use crate::db::DbName;
 pub use check::{Checked, Fault, FaultKind, Warning, WarningKind};
 pub use kind::{Kind, Plain};
 
-/// The tables that are part of the program.
+/// The tables that are part of the program, as its build has put them.
 const BUILT_IN: [(&str, &str); 3] = [
-    (DbName::CONTAINERS, include_str!("../../db-schema/docker_containers.yaml")),
-    (DbName::IMAGES, include_str!("../../db-schema/docker_images.yaml")),
-    (DbName::CONFIGURATION, include_str!("../../db-schema/configuration.yaml")),
+    (DbName::CONTAINERS, include_str!(concat!(env!("OUT_DIR"), "/docker_containers.json"))),
+    (DbName::IMAGES, include_str!(concat!(env!("OUT_DIR"), "/docker_images.json"))),
+    (DbName::CONFIGURATION, include_str!(concat!(env!("OUT_DIR"), "/configuration.json"))),
 ];
 
 /// The only record of `configuration` that its table can be about: the others are the host's. So they need
@@ -57,6 +58,14 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong, and in which line.
         source: Box<serde_saphyr::Error>,
+    },
+    /// The program itself is broken.
+    #[error("the table of {database} that is part of the program cannot be read")]
+    BuiltIn {
+        /// Which table.
+        database: String,
+        /// What is wrong.
+        source: serde_json::Error,
     },
 }
 
@@ -131,15 +140,15 @@ impl Schema {
     fn load(&self, database: &str, built_in: &str) -> Loaded {
         match self.directory.as_deref().map_or(Ok(None), |directory| read(directory, database)) {
             Ok(Some(table)) => Loaded { table: Some(table), fault: None },
-            Ok(None) => match parse(built_in) {
+            Ok(None) => match serde_json::from_str(built_in) {
                 Ok(table) => Loaded { table: Some(table), fault: None },
                 Err(source) => {
-                    let path = PathBuf::from(format!("(built-in) {database}.yaml"));
-                    Loaded { table: None, fault: Some(Error::Parse { path, source }) }
+                    let database = database.to_owned();
+                    Loaded { table: None, fault: Some(Error::BuiltIn { database, source }) }
                 }
             },
             // A broken file must not keep the admin from mending a record.
-            Err(fault) => Loaded { table: parse(built_in).ok(), fault: Some(fault) },
+            Err(fault) => Loaded { table: serde_json::from_str(built_in).ok(), fault: Some(fault) },
         }
     }
 }
@@ -239,7 +248,7 @@ impl RecordSchema {
 
 /// One property, or a family of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "kind::RawProperty")]
+#[serde(try_from = "raw::RawProperty")]
 pub struct Property {
     /// Its name; one that ends in `*` is the prefix of a family.
     pub name: String,

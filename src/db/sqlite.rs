@@ -27,9 +27,13 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use super::flat::lock::{directory_of, lock};
 use super::history::{self, Author, Edit, Entry};
 use super::record::trim;
-use super::{Audit, Change, Committed, Contents, DbName, Error, Record, Records, Store};
+use super::{
+    Audit, Change, Committed, Contents, DbName, Error, Identified, Record, Records, Store,
+};
 use layout::{Layout, Origin, bring, origin};
-use open::{Rest, Trouble, Way, connect, connect_durably, create, has_log, is_there, named};
+use open::{Trouble, Way, connect, connect_durably, create, has_log, is_there, named};
+
+pub use open::Rest;
 
 /// How long we wait for another writer.
 const BUSY_LIMIT: Duration = Duration::from_secs(10);
@@ -201,14 +205,41 @@ impl Sqlite {
     }
 }
 
+/// All records of `database`.
+fn records(connection: &Connection, database: &DbName) -> rusqlite::Result<Records> {
+    let mut query = connection.prepare("SELECT key, text FROM record WHERE database = ?1")?;
+    let record = |row: &Row<'_>| Ok((bytes(row, 0)?, Record::from_text(bytes(row, 1)?)));
+    query.query_map([database.as_str()], record)?.collect()
+}
+
+fn of_each(
+    connection: &Connection,
+    names: &[DbName],
+) -> rusqlite::Result<BTreeMap<DbName, Records>> {
+    names.iter().map(|name| Ok((name.clone(), records(connection, name)?))).collect()
+}
+
+fn identity(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let mut query = connection.prepare("SELECT id FROM identity")?;
+    let mut rows = query.query([])?;
+    rows.next()?.map(|row| row.get(0)).transpose()
+}
+
 impl Store for Sqlite {
     fn read(&self, database: &DbName) -> Result<Records, Error> {
-        self.look(|connection, _| {
-            let mut query =
-                connection.prepare("SELECT key, text FROM record WHERE database = ?1")?;
-            let record = |row: &Row<'_>| Ok((bytes(row, 0)?, Record::from_text(bytes(row, 1)?)));
-            query.query_map([database.as_str()], record)?.collect()
-        })
+        self.look(|connection, _| records(connection, database))
+    }
+
+    fn read_all(&self, names: &[DbName]) -> Result<BTreeMap<DbName, Records>, Error> {
+        self.look(|connection, _| of_each(connection, names))
+    }
+
+    fn read_identified(&self, names: &[DbName]) -> Result<Identified, Error> {
+        self.look(|connection, _| Ok((of_each(connection, names)?, identity(connection)?)))
+    }
+
+    fn at_rest(&self) -> Option<Rest> {
+        Rest::of(&self.path)
     }
 
     fn record(&self, database: &DbName, key: &BStr) -> Result<Option<Record>, Error> {
@@ -282,11 +313,7 @@ impl Store for Sqlite {
     }
 
     fn identity(&self) -> Result<Option<String>, Error> {
-        self.look(|connection, _| {
-            let mut query = connection.prepare("SELECT id FROM identity")?;
-            let mut rows = query.query([])?;
-            rows.next()?.map(|row| row.get(0)).transpose()
-        })
+        self.look(|connection, _| identity(connection))
     }
 
     fn databases(&self) -> Result<BTreeMap<DbName, Records>, Error> {

@@ -57,7 +57,7 @@ pub use mount::{
 };
 pub use name::{
     ContainerName, Link, MAX_CONTAINER_NAME, MAX_HOST_NAME, MAX_INTERFACE_NAME, MAX_LABEL,
-    bridge_name, container_name, events, host_label, links, web_alias,
+    MAX_MAIL, bridge_name, container_name, events, host_label, links, mail_address, web_alias,
 };
 pub use network::{Egress, MAX_SOCKET_PATH, egress, endpoint, ip_networks, ipv4, subnet};
 pub use port::{

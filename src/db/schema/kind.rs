@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::raw::RawProperty;
 use super::{Missing, Property};
 use crate::db::value::{self, Parsed};
 
@@ -44,7 +45,7 @@ const fn row(name: &'static str, form: &'static str, check: fn(&str) -> Parsed<(
     Row { name, form, check }
 }
 
-static PLAIN: [Row; 31] = [
+static PLAIN: [Row; 32] = [
     row("absolute_path", "/PATH", |text| value::absolute_path(text).map(drop)),
     row("bridge", "name of an interface", |text| value::bridge_name(text).map(drop)),
     row("capabilities", "NAME,-NAME,...", |text| value::capabilities(text).map(drop)),
@@ -64,6 +65,7 @@ static PLAIN: [Row; 31] = [
     row("image", "NAME[:TAG] [@sha256:...]", |text| value::image_ref(text).map(drop)),
     row("ipv4", "n.n.n.n", |text| value::ipv4(text).map(drop)),
     row("links", "NAME[:ALIAS],...", |text| value::links(text).map(drop)),
+    row("mail_address", "USER[@HOST]", |text| value::mail_address(text).map(drop)),
     row("memory", "n[k/m/g]", |text| value::memory_bytes(text).map(drop)),
     row("mounts", "HOST:PATH[:ro] or PATH,...", |text| value::mounts(text).map(drop)),
     row("networks", "ADDRESS[/MASK],...", |text| value::ip_networks(text).map(drop)),
@@ -207,27 +209,6 @@ impl Serialize for Kind {
         };
         Shown { kind: self.name(), form: self.form(), choices, min, max }.serialize(serializer)
     }
-}
-
-/// A row of `db-schema/` as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawProperty {
-    name: String,
-    kind: String,
-    choices: Option<Vec<String>>,
-    min: Option<i64>,
-    max: Option<i64>,
-    unit: Option<String>,
-    default: Option<String>,
-    missing: Option<String>,
-    doc: String,
-    example: String,
-    pending: Option<String>,
-    #[serde(default)]
-    pending_values: Vec<String>,
-    #[serde(default)]
-    secret: bool,
 }
 
 impl TryFrom<RawProperty> for Property {

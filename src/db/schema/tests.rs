@@ -14,7 +14,8 @@ const CONTAINER: &str = "status TCPPort UDPPort PortMapping PortMappingPorts acc
 const IMAGE: &str = "Source Path Reference Digest Command Env_* TCPPort UDPPort User WebPort DataMountPath \
     Health";
 const HOST: &str = "status Engine Endpoint TlsCertPath Bridge Subnet DataRoot LocalNetworks NameService EngineOptions Firewall Links \
-    StorageDriver EngineDataRoot LiveRestore Profile WebServer";
+    StorageDriver EngineDataRoot LiveRestore Profile WebServer DriftContainers DriftFiles DriftNetworks \
+    DriftSysctls NotifyMail NotifyCommand";
 
 fn check(database: &str, key: &str, properties: &[(&str, &str)]) -> Checked {
     check_type(database, key, "service", properties)
@@ -27,6 +28,17 @@ fn check_type(database: &str, key: &str, kind: &str, properties: &[(&str, &str)]
         BStr::new(kind),
         properties.iter().map(|(name, value)| (BStr::new(*name), BStr::new(*value))),
     )
+}
+
+#[test]
+fn the_tables_of_the_program_are_those_of_the_files() {
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("db-schema");
+    let (built_in, written) = (Schema::new(None), Schema::new(Some(files)));
+    for database in built_in.databases() {
+        assert!(written.fault(database).is_none(), "{:?}", written.fault(database));
+        assert!(built_in.of(database).is_some(), "{:?}", built_in.fault(database));
+        assert_eq!(built_in.of(database), written.of(database));
+    }
 }
 
 #[test]

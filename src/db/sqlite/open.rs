@@ -227,8 +227,8 @@ const AT_REST: Duration = Duration::from_millis(30);
 /// When it is the same before and after a look, nobody wrote meanwhile, because the time of a write would
 /// be later than the one that is long past. Then the log and its index need not be opened, which takes longer
 /// than the look itself.
-#[derive(PartialEq, Eq)]
-pub(super) struct Rest {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rest {
     inode: u64,
     length: u64,
     written: (i64, i64),

@@ -24,6 +24,10 @@ pub const MAX_HOST_NAME: usize = 253;
 /// Source: `include/uapi/linux/if.h`.
 pub const MAX_INTERFACE_NAME: usize = 15;
 
+/// Longest mail address in bytes. Source: RFC 5321, 4.5.3.1.3 (256 with the angle brackets).
+pub const MAX_MAIL: usize = 254;
+
+const MAIL: &str = "one mail address, as admin or ops@example.org";
 const CONTAINER: &str =
     "two letters, digits, '_', '.' or '-' or more, a letter or digit first, as wiki";
 const LINKS: &str = "names of container records, each with :ALIAS if you like, as mariadb:db,redis";
@@ -142,6 +146,30 @@ pub fn host_label(text: &str) -> Parsed<String> {
         check_label(label, HOST)?;
     }
     Ok(text.to_ascii_lowercase())
+}
+
+/// An address that a mail can be sent to: a user of this host, or a user and a host.
+///
+/// Only characters that need no quotes anywhere, so that it can be nothing but an address in a header.
+///
+/// # Errors
+///
+/// It is empty, has another character, or its host is none.
+pub fn mail_address(text: &str) -> Parsed<String> {
+    let bad = |what: &str| BadValue::new(format!("{} {what}", quoted(text)), MAIL);
+    let (user, host) = text.split_once('@').map_or((text, None), |(user, host)| (user, Some(host)));
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || "._%+=-".contains(c);
+    if user.is_empty() || !user.chars().all(is_fine) {
+        return Err(bad("is no mail address"));
+    }
+    if user.starts_with('-') {
+        return Err(bad("would be an option to mailers"));
+    }
+    if text.len() > MAX_MAIL {
+        return Err(bad("is too long"));
+    }
+    host.map_or(Ok(()), |host| host_label(host).map(drop))?;
+    Ok(text.to_owned())
 }
 
 /// The path behind which a container is served: `wiki` or `apps/wiki`, without the slash round it.
