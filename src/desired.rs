@@ -27,12 +27,14 @@ use std::net::Ipv4Addr;
 use bstr::{BStr, BString, ByteSlice};
 use jiff::Timestamp;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use crate::db::schema::{Fault, Schema};
 use crate::db::value::{ContainerName, ImageRef, one_line};
 use crate::db::{Change, DbName, Record, Records};
 use crate::settings::Root;
 use crate::state::exposure::{Asked, HostPort};
+use crate::state::notify::Notify;
 use crate::state::{Desired, Facts, ImageSource, Query};
 
 use container::Draft;
@@ -50,6 +52,19 @@ pub struct Snapshot {
     pub configuration: Records,
     /// `networks`.
     pub networks: Records,
+}
+
+impl Snapshot {
+    /// The same for the same records, byte for byte, and for no others.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for records in [&self.containers, &self.images, &self.configuration, &self.networks] {
+            let text = records.render();
+            hash.update(text.len().to_be_bytes());
+            hash.update(text);
+        }
+        hash.finalize().into()
+    }
 }
 
 /// What was asked for against the record, by hand or by an event; gone at reboot.
@@ -124,6 +139,8 @@ pub struct Resolution {
     pub asked: BTreeMap<HostPort, Asked>,
     /// When the clock starts or stops a container next.
     pub next_by_clock: Option<Timestamp>,
+    /// Who is told when something has changed.
+    pub notify: Notify,
 }
 
 /// An address for a record that needs one.
@@ -172,48 +189,21 @@ impl Props {
     }
 }
 
-/// What to look at before [`resolve`].
-pub fn query(snapshot: &Snapshot, schema: &Schema, root: &Root, overrides: &Overrides) -> Query {
-    let (host, _) = network::host_record(snapshot, schema, root);
-    let (drafts, _) = drafts(snapshot, schema, &host, overrides);
-    let mut query = Query { bridge: host.bridge, filter: host.filter, ..Query::default() };
-    for draft in drafts.values() {
-        query.mount_sources.extend(draft.host_sources());
-        query.ports.extend(draft.exposure.iter().flat_map(|exposure| exposure.ports.iter()));
-        query.images.extend(draft.spec.as_ref().map(|spec| spec.image.clone()));
-    }
-    query
+/// What the records say by themselves, before the host is looked at: [`Self::assign`], [`Self::query`] and
+/// [`Self::resolve`] begin with the same, which is most of the work of a pass with nothing to do.
+#[derive(Clone, Debug)]
+pub struct Drafts {
+    host: HostRecord,
+    containers: BTreeMap<ContainerName, Draft>,
+    /// Of the host's record, and of those that can be no container's.
+    rejected: Vec<Rejection>,
+    notices: Vec<String>,
+    images: BTreeMap<ImageRef, ImageSource>,
 }
 
-/// Addresses for the records that need one and have none: the lowest free ones of the subnet.
-pub fn assign(
-    snapshot: &Snapshot,
-    schema: &Schema,
-    root: &Root,
-    overrides: &Overrides,
-) -> Vec<Assignment> {
-    let (host, _) = network::host_record(snapshot, schema, root);
-    let Some(bridge) = host.bridge.clone() else { return Vec::new() };
-    let (drafts, _) = drafts(snapshot, schema, &host, overrides);
-    // An address outside the subnet is one of an earlier subnet.
-    let usable = |address: &Ipv4Addr| bridge.subnet.contains(address);
-    let mut taken: Vec<Ipv4Addr> =
-        drafts.values().filter_map(|draft| draft.address).filter(usable).collect();
-    let mut assignments = Vec::new();
-    let lacks = |draft: &&Draft| {
-        draft.lacks_address() || draft.address.is_some_and(|address| !usable(&address))
-    };
-    for draft in drafts.values().filter(lacks) {
-        let others = bridge.for_others();
-        let mut ours = bridge.subnet.hosts().skip(1).filter(|address| !others.contains(address));
-        let free = ours.find(|address| !taken.contains(address));
-        // A full subnet leaves the record without an address; `resolve` then says so.
-        if let Some(address) = free {
-            taken.push(address);
-            assignments.push(Assignment { record: draft.name.clone(), address });
-        }
-    }
-    assignments
+/// What to look at before [`resolve`].
+pub fn query(snapshot: &Snapshot, schema: &Schema, root: &Root, overrides: &Overrides) -> Query {
+    Drafts::of(snapshot, schema, root, overrides).query()
 }
 
 /// Everything the records ask for.
@@ -224,56 +214,111 @@ pub fn resolve(
     facts: &Facts,
     overrides: &Overrides,
 ) -> Resolution {
-    let (host, mut rejected) = network::host_record(snapshot, schema, root);
-    let (mut drafts, mut notices) = drafts(snapshot, schema, &host, overrides);
-    let next_by_clock = window::apply(&mut drafts, facts.now.as_ref());
-    let bridge = network::usable_bridge(&host, facts, &mut rejected);
+    Drafts::of(snapshot, schema, root, overrides).resolve(snapshot, facts)
+}
 
-    network::check_addresses(&mut drafts, host.bridge.as_ref(), facts);
-    container::check_names(&mut drafts, facts);
-    exposure::check(&mut drafts, facts);
-    link::check(&mut drafts);
-    link::name_by_address(&mut drafts);
-    container::check_mounts(&mut drafts, facts);
-    if bridge.is_none() {
-        network::hold_bridged(&mut drafts);
+impl Drafts {
+    /// Of the records of `snapshot`.
+    pub fn of(snapshot: &Snapshot, schema: &Schema, root: &Root, overrides: &Overrides) -> Self {
+        let (host, mut rejected) = network::host_record(snapshot, schema, root);
+        let (containers, notices) = drafts(snapshot, schema, &host, overrides);
+        rejected.extend(unnamed(snapshot, schema));
+        Self { host, containers, rejected, notices, images: image_sources(snapshot) }
     }
-    let overcommitted = memory::check(&mut drafts, facts);
-    notices.extend(network::lost_rules(&host, facts));
-    notices.extend(network::foreign_without_rules(facts));
-    notices.extend(overcommitted.as_ref().map(Overcommitted::notice));
 
-    let local = network::local_networks(&host, bridge.as_ref(), snapshot, facts);
-    let guard = exposure::guard(&drafts, &host, bridge.as_ref(), &local, facts);
-    let asked = exposure::asked(&drafts, facts);
-    let routes = exposure::routes(&drafts, facts);
-    let mut desired = Desired {
-        bridge,
-        containers: BTreeMap::new(),
-        held: BTreeMap::new(),
-        guard,
-        routes,
-        images: image_sources(snapshot),
-        engine: host.engine.clone(),
-        names: None,
-    };
-    for (name, draft) in drafts {
-        match draft.finish() {
-            Ok(container) => {
-                desired.containers.insert(name, container);
-            }
-            Err((why, faults)) => {
-                rejected.extend(faults);
-                desired.held.insert(name, why);
+    /// What to look at.
+    pub fn query(&self) -> Query {
+        let Self { host, containers, .. } = self;
+        let mut query =
+            Query { bridge: host.bridge.clone(), filter: host.filter, ..Query::default() };
+        for draft in containers.values() {
+            query.mount_sources.extend(draft.host_sources());
+            query.ports.extend(draft.exposure.iter().flat_map(|exposure| exposure.ports.iter()));
+            query.images.extend(draft.spec.as_ref().map(|spec| spec.image.clone()));
+        }
+        query
+    }
+
+    /// Whether names and routes are for a web server of the host.
+    pub const fn has_web_server(&self) -> bool {
+        self.host.web_server
+    }
+
+    /// Addresses for the records that need one and have none: the lowest free ones of the subnet.
+    pub fn assign(&self) -> Vec<Assignment> {
+        let Some(bridge) = &self.host.bridge else { return Vec::new() };
+        let drafts = &self.containers;
+        // An address outside the subnet is one of an earlier subnet.
+        let usable = |address: &Ipv4Addr| bridge.subnet.contains(address);
+        let mut taken: Vec<Ipv4Addr> =
+            drafts.values().filter_map(|draft| draft.address).filter(usable).collect();
+        let mut assignments = Vec::new();
+        let lacks = |draft: &&Draft| {
+            draft.lacks_address() || draft.address.is_some_and(|address| !usable(&address))
+        };
+        for draft in drafts.values().filter(lacks) {
+            // A full subnet leaves the record without an address; [`Self::resolve`] then says so.
+            if let Some(address) = network::free_address(bridge, &taken) {
+                taken.push(address);
+                assignments.push(Assignment { record: draft.name.clone(), address });
             }
         }
+        assignments
     }
-    desired.names = names::names(&host, &desired, &local, facts);
-    rejected.extend(unnamed(snapshot, schema));
-    rejected.sort_by(|a, b| (&a.database, &a.key).cmp(&(&b.database, &b.key)));
-    // A fault of an image's record is one of every container that uses the image.
-    rejected.dedup();
-    Resolution { desired, rejected, notices, overcommitted, asked, next_by_clock }
+
+    /// Everything the records, which are those of `snapshot`, ask for on a host of these `facts`.
+    pub fn resolve(self, snapshot: &Snapshot, facts: &Facts) -> Resolution {
+        let Self { host, containers: mut drafts, mut rejected, mut notices, images } = self;
+        let next_by_clock = window::apply(&mut drafts, facts.now.as_ref());
+        let bridge = network::usable_bridge(&host, facts, &mut rejected);
+
+        network::check_addresses(&mut drafts, host.bridge.as_ref(), facts);
+        container::check_names(&mut drafts, facts);
+        exposure::check(&mut drafts, facts);
+        link::check(&mut drafts);
+        link::name_by_address(&mut drafts);
+        container::check_mounts(&mut drafts, facts);
+        if bridge.is_none() {
+            network::hold_bridged(&mut drafts);
+        }
+        let overcommitted = memory::check(&mut drafts, facts);
+        notices.extend(network::lost_rules(&host, facts));
+        notices.extend(network::foreign_without_rules(facts));
+        notices.extend(overcommitted.as_ref().map(Overcommitted::notice));
+
+        let local = network::local_networks(&host, bridge.as_ref(), snapshot, facts);
+        let guard = exposure::guard(&drafts, &host, bridge.as_ref(), &local, facts);
+        let asked = exposure::asked(&drafts, facts);
+        let routes = exposure::routes(&drafts, facts);
+        let mut desired = Desired {
+            bridge,
+            containers: BTreeMap::new(),
+            held: BTreeMap::new(),
+            guard,
+            routes,
+            images,
+            engine: host.engine.clone(),
+            only_told: host.only_told.clone(),
+            names: None,
+        };
+        for (name, draft) in drafts {
+            match draft.finish() {
+                Ok(container) => {
+                    desired.containers.insert(name, container);
+                }
+                Err((why, faults)) => {
+                    rejected.extend(faults);
+                    desired.held.insert(name, why);
+                }
+            }
+        }
+        desired.names = names::names(&host, &desired, &local, facts);
+        rejected.sort_by(|a, b| (&a.database, &a.key).cmp(&(&b.database, &b.key)));
+        // A fault of an image's record is one of every container that uses the image.
+        rejected.dedup();
+        let notify = host.notify;
+        Resolution { desired, rejected, notices, overcommitted, asked, next_by_clock, notify }
+    }
 }
 
 /// A draft of each container record whose key can be a name, and what the admin should know.
@@ -326,7 +371,8 @@ pub fn images_by_name(snapshot: &Snapshot) -> BTreeMap<ContainerName, String> {
         .iter()
         .filter_map(|(key, record)| {
             let name = container_name(key)?;
-            Some((name, Props::of(record).get("Image").unwrap_or_default().to_owned()))
+            let image = record.get("Image").unwrap_or_default();
+            Some((name, image.to_str().unwrap_or_default().to_owned()))
         })
         .collect()
 }

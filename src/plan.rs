@@ -14,8 +14,10 @@
 pub mod containers;
 pub mod cost;
 pub mod data;
+pub mod drift;
 pub mod files;
 pub mod network;
+pub mod order;
 pub mod parameters;
 pub mod reason;
 pub mod retry;
@@ -38,10 +40,13 @@ use crate::state::container::{ContainerSpec, Readiness};
 use crate::state::file::{Adjust, RenderedFile};
 use crate::state::layer::Layer;
 use crate::state::trouble::Past;
-use crate::state::{Bridge, Desired, ImageSource, Observed, ObservedGuard, ObservedNetwork};
+use crate::state::{
+    Bridge, Desired, Drift, ForwardingBy, ImageSource, Observed, ObservedGuard, ObservedNetwork,
+};
 
 pub use cost::Cost;
-pub use reason::{Difference, Reason};
+pub use drift::Limits;
+pub use reason::{Difference, MENDING, Reason};
 
 /// One change of the host. Applying it twice is the same as applying it once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +138,15 @@ pub enum Step {
     StartContainer(ContainerName),
     /// Ends its process and starts it again.
     RestartContainer(ContainerName),
+    /// Sets limits of a container while it runs.
+    UpdateContainer {
+        /// The engine's id.
+        id: String,
+        /// The record.
+        name: ContainerName,
+        /// What is set.
+        limits: Limits,
+    },
     /// Takes the guard table out of the kernel.
     RemoveGuard,
     /// Turns forwarding off again.
@@ -213,6 +227,8 @@ pub struct Plan {
     pub troubled: BTreeMap<ContainerName, Option<Timestamp>>,
     /// Whether the guard cannot be loaded, so that this is a plan without it.
     pub is_unguarded: bool,
+    /// What somebody has changed and is left so.
+    pub drift: Vec<Drift>,
 }
 
 /// What a plan is made from.
@@ -245,7 +261,9 @@ pub fn plan(given: &Given<'_>) -> Plan {
         held: given.desired.held.clone(),
         troubled: BTreeMap::new(),
         is_unguarded: given.is_unguarded,
+        drift: Vec::new(),
     };
+    drift::tell(&mut plan, given);
     if given.is_unguarded {
         unguarded::plan_unguarded(&mut plan, given);
         cost::assess(&mut plan, given);
@@ -255,6 +273,7 @@ pub fn plan(given: &Given<'_>) -> Plan {
     let ground = plan_ground(&mut plan, given, opened.as_ref());
     containers::plan_containers(&mut plan, given, &ground);
     plan_lost_rules(&mut plan, given, opened.as_ref());
+    order::settle(&mut plan, given);
     cost::assess(&mut plan, given);
     plan
 }
@@ -264,15 +283,18 @@ pub fn plan(given: &Given<'_>) -> Plan {
 /// A container that this plan starts, or makes anew, gets its rules with that.
 fn plan_lost_rules(plan: &mut Plan, given: &Given<'_>, guard: Option<&StepId>) {
     let facts = &given.observed.facts;
-    let is_touched = |name: &&ContainerName| {
-        plan.steps.iter().any(|planned| {
-            planned.record.as_ref() == Some(name)
-                && !matches!(planned.step, Step::AwaitReady { .. } | Step::EnsureImage { .. })
-        })
+    if !facts.is_podman || facts.lost_rules.is_empty() {
+        return;
+    }
+    let counts = |planned: &&PlannedStep| {
+        !matches!(planned.step, Step::AwaitReady { .. } | Step::EnsureImage { .. })
     };
+    let steps = plan.steps.iter().filter(counts);
+    let touched: BTreeSet<&ContainerName> =
+        steps.filter_map(|planned| planned.record.as_ref()).collect();
     let names: BTreeSet<ContainerName> =
-        facts.on_bridge.iter().filter(|name| !is_touched(name)).cloned().collect();
-    if facts.is_podman && !facts.lost_rules.is_empty() && !names.is_empty() {
+        facts.on_bridge.iter().filter(|name| !touched.contains(name)).cloned().collect();
+    if !names.is_empty() {
         let lost = facts.lost_rules.join(", ");
         let reason =
             Reason::Setting(format!("the engine's rules for the bridge are gone ({lost})"));
@@ -284,7 +306,7 @@ fn plan_lost_rules(plan: &mut Plan, given: &Given<'_>, guard: Option<&StepId>) {
 /// The steps that take everything of ours off the host but the data and the records.
 ///
 /// Containers go before the guard, so that none is open for a moment; forwarding is restored only
-/// when it was us who turned it on.
+/// when it was us who turned it on, and in this boot.
 pub fn teardown(observed: &Observed, bridge: Option<&Bridge>) -> Plan {
     let mut plan = Plan::default();
     let mut gone = BTreeSet::new();
@@ -302,7 +324,7 @@ pub fn teardown(observed: &Observed, bridge: Option<&Bridge>) -> Plan {
         let step = Step::RemoveNetwork(bridge.name.clone());
         gone = BTreeSet::from([plan.add(step, Reason::ByHand, None, gone)]);
     }
-    if observed.facts.forwarding_is_ours && observed.forwarding {
+    if observed.facts.forwarding_by != ForwardingBy::Others && observed.forwarding {
         let others = others_forward(observed);
         let step = match others.as_slice() {
             [] => Step::RestoreForwarding,
@@ -327,7 +349,9 @@ fn others_forward(observed: &Observed) -> Vec<String> {
     let bridges = facts.foreign_bridges.iter().map(|name| format!("the bridge {name}"));
     let running = observed.foreign.iter().filter(|foreign| foreign.status.starts_with("Up"));
     let containers = running.map(|foreign| format!("the container {}", foreign.name));
-    facts.forwarders.iter().cloned().chain(bridges).chain(containers).collect()
+    let first = (facts.forwarding_by == ForwardingBy::NotKnown)
+        .then(|| "whoever turned it on after this host was started".to_owned());
+    facts.forwarders.iter().cloned().chain(bridges).chain(containers).chain(first).collect()
 }
 
 /// What every start of a container waits for.
@@ -382,7 +406,7 @@ fn plan_ground(plan: &mut Plan, given: &Given<'_>, guard: Option<&StepId>) -> Gr
     let Some(bridge) = given.desired.bridge.as_ref().filter(|_| any) else { return ground };
     // Docker 29 with nftables makes no bridge while forwarding is off, and does not turn it on itself.
     let mut forwarding = BTreeSet::new();
-    if !given.observed.forwarding {
+    if !given.observed.forwarding && !drift::is_left_off(given) {
         let reason =
             Reason::Setting("IP forwarding is off, and containers are on a bridge".to_owned());
         let needs = guard.into_iter().copied().collect();
@@ -433,6 +457,7 @@ impl fmt::Display for Step {
             }
             Self::StartContainer(name) => write!(f, "start container {name}"),
             Self::RestartContainer(name) => write!(f, "restart container {name}"),
+            Self::UpdateContainer { name, .. } => write!(f, "update container {name}"),
             Self::RemoveGuard => f.write_str("remove the guard table"),
             Self::RestoreForwarding => f.write_str("set net.ipv4.ip_forward = 0"),
             Self::LeaveForwarding(others) => {
@@ -472,6 +497,7 @@ impl Step {
             Self::FinishReplacement { .. } => "finish-replacement",
             Self::StartContainer(_) => "start-container",
             Self::RestartContainer(_) => "restart-container",
+            Self::UpdateContainer { .. } => "update-container",
             Self::RemoveGuard => "remove-guard",
             Self::RestoreForwarding => "restore-forwarding",
             Self::LeaveForwarding(_) => "leave-forwarding",
@@ -496,6 +522,9 @@ impl fmt::Display for Plan {
         }
         for (name, why) in &self.held {
             writeln!(f, "hold {name}: {why}")?;
+        }
+        for drift in &self.drift {
+            writeln!(f, "drift: {drift}")?;
         }
         Ok(())
     }

@@ -6,6 +6,8 @@
 //! `YaST` writes and that systemd's `EnvironmentFile=` reads; it is never run by a shell). What a
 //! container needs is in its record, not here.
 
+pub mod zone;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -121,6 +123,15 @@ pub enum StoreSetting {
     Dbpath(PathBuf),
 }
 
+/// What the daemon does when records were changed and nobody signalled an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnChange {
+    /// Makes a pass when nothing more is written.
+    Apply,
+    /// Leaves them to an event, or to the next pass.
+    Wait,
+}
+
 /// Everything that can be set outside the records.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -138,6 +149,8 @@ pub struct Settings {
     pub engine_certificates: Option<PathBuf>,
     /// Between two passes of the daemon when nothing happens.
     pub interval: Duration,
+    /// What is done about records that were changed.
+    pub on_change: OnChange,
     /// For one answer of the engine.
     pub engine_timeout: Duration,
     /// For an engine that went away under a command to come back; 0: it is not waited for.
@@ -156,6 +169,8 @@ pub struct Settings {
     pub parallel: usize,
     /// Bytes of history of the records that are kept; 0: none.
     pub history_limit: u64,
+    /// Where the daemon writes its metrics; `None`: nowhere.
+    pub metrics: Option<PathBuf>,
 }
 
 /// File of the settings.
@@ -204,22 +219,7 @@ pub fn load(root: Root, environment: &dyn Fn(&str) -> Option<OsString>) -> Resul
         Err(source) => return Err(Error::Read { path, source }),
     };
     let source = Source { environment, file };
-    let profile = match source.text("WHARF_PROFILE").as_deref() {
-        // Whoever gives e-smith's tools a root has e-smith's layout there.
-        None if source.text("ESMITH_ROOT").is_some() => Profile::Sme,
-        None | Some("auto") => Profile::detect(&root),
-        Some("sme") => Profile::Sme,
-        Some("opensuse") => Profile::OpenSuse,
-        Some("debian") => Profile::Debian,
-        Some("generic") => Profile::Generic,
-        Some(other) => {
-            return Err(Error::Value {
-                name: "WHARF_PROFILE",
-                value: other.to_owned(),
-                expected: "auto, sme, opensuse, debian or generic",
-            });
-        }
-    };
+    let profile = profile(&source, &root)?;
     let store = store(&source, &root, profile)?;
     let defaults = match (source.text("ESMITH_DB_DEFAULTSDIR"), profile) {
         (Some(directory), _) => vec![directory.into()],
@@ -236,6 +236,7 @@ pub fn load(root: Root, environment: &dyn Fn(&str) -> Option<OsString>) -> Resul
         engine: source.text("DOCKER_HOST"),
         engine_certificates: source.text("DOCKER_CERT_PATH").filter(|_| verify).map(PathBuf::from),
         interval: Duration::from_secs(source.number("WHARF_INTERVAL", 1, 60, 86_400)?),
+        on_change: on_change(&source)?,
         engine_timeout: Duration::from_secs(source.number(
             "WHARF_ENGINE_TIMEOUT",
             1,
@@ -255,8 +256,60 @@ pub fn load(root: Root, environment: &dyn Fn(&str) -> Option<OsString>) -> Resul
         )?),
         parallel: usize::try_from(source.number("WHARF_PARALLEL", 1, 4, 64)?).unwrap_or(4),
         history_limit: source.number("WHARF_HISTORY", 0, 16, 4096)? << 20,
+        metrics: metrics(&source, &root)?,
         root,
     })
+}
+
+fn profile(source: &Source<'_>, root: &Root) -> Result<Profile, Error> {
+    Ok(match source.text("WHARF_PROFILE").as_deref() {
+        // Whoever gives e-smith's tools a root has e-smith's layout there.
+        None if source.text("ESMITH_ROOT").is_some() => Profile::Sme,
+        None | Some("auto") => Profile::detect(root),
+        Some("sme") => Profile::Sme,
+        Some("opensuse") => Profile::OpenSuse,
+        Some("debian") => Profile::Debian,
+        Some("generic") => Profile::Generic,
+        Some(other) => {
+            return Err(Error::Value {
+                name: "WHARF_PROFILE",
+                value: other.to_owned(),
+                expected: "auto, sme, opensuse, debian or generic",
+            });
+        }
+    })
+}
+
+fn on_change(source: &Source<'_>) -> Result<OnChange, Error> {
+    match source.text("WHARF_ON_CHANGE").as_deref() {
+        None | Some("apply") => Ok(OnChange::Apply),
+        Some("wait") => Ok(OnChange::Wait),
+        Some(other) => Err(Error::Value {
+            name: "WHARF_ON_CHANGE",
+            value: other.to_owned(),
+            expected: "apply or wait",
+        }),
+    }
+}
+
+fn metrics(source: &Source<'_>, root: &Root) -> Result<Option<PathBuf>, Error> {
+    match source.text("WHARF_METRICS").as_deref() {
+        None => Ok(Some(root.at("/run/wharf/metrics.prom"))),
+        Some("none") => Ok(None),
+        Some(path) => {
+            let path = PathBuf::from(path);
+            // The collector reads no other.
+            let is_read = path.extension().is_some_and(|end| end == "prom");
+            if path.is_absolute() && is_read {
+                return Ok(Some(path));
+            }
+            Err(Error::Value {
+                name: "WHARF_METRICS",
+                value: path.display().to_string(),
+                expected: "the absolute name of a file that ends in .prom, or none",
+            })
+        }
+    }
 }
 
 /// `DBPATH` is a directory of flat files, as for e-smith's own `db`; `WHARF_STORE` says either.
@@ -360,6 +413,19 @@ mod tests {
             error.to_string(),
             "setting WHARF_STORE: \"mysql:host\" is wrong; right would be sqlite:FILE or esmith:DIRECTORY"
         );
+    }
+
+    #[test]
+    fn metrics_go_into_a_file_that_a_collector_reads_or_nowhere() {
+        let with = |value: &'static str| {
+            let environment = move |name: &str| (name == "WHARF_METRICS").then(|| value.into());
+            load(Root::new("/nowhere"), &environment).map(|settings| settings.metrics)
+        };
+        assert_eq!(with("").unwrap(), Some("/nowhere/run/wharf/metrics.prom".into()));
+        assert_eq!(with("none").unwrap(), None);
+        assert_eq!(with("/srv/wharf.prom").unwrap(), Some("/srv/wharf.prom".into()));
+        let error = with("/srv/wharf.txt").unwrap_err().to_string();
+        assert!(error.contains("WHARF_METRICS") && error.contains(".prom"), "{error}");
     }
 
     #[test]

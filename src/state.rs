@@ -9,12 +9,16 @@
 //!
 //! Nothing here reads or changes anything.
 
+pub mod checkup;
 pub mod container;
+pub mod drift;
 pub mod exposure;
 pub mod file;
 pub mod health;
 pub mod layer;
 pub mod network;
+pub mod notify;
+pub mod settings;
 pub mod socket;
 pub mod trouble;
 
@@ -28,9 +32,11 @@ use jiff::Zoned;
 use crate::db::value::{ContainerName, ImageRef, MAX_CONTAINER_NAME, Port};
 
 pub use container::{Container, ContainerSpec, ImageSource, SpecHash, Wanted};
+pub use drift::{Drift, DriftKind, OnlyTold};
 pub use exposure::{Access, Exposure, Guard, Route};
 pub use file::{FileKind, RenderedFile};
 pub use network::{Bridge, EngineOptions, NameRecord, PacketFilter};
+pub use settings::{Renamed, Settings};
 
 /// Everything the records ask for, after all checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +55,8 @@ pub struct Desired {
     pub images: BTreeMap<ImageRef, ImageSource>,
     /// Options of the engine itself.
     pub engine: EngineOptions,
+    /// What others may change and is left so.
+    pub only_told: OnlyTold,
     /// Names for the host's name service; `None` when nobody asks for them.
     pub names: Option<Vec<NameRecord>>,
 }
@@ -72,6 +80,18 @@ pub struct Query {
     pub in_force: bool,
     /// Whether what is seen may be noted, so that the next look is cheaper.
     pub note: bool,
+}
+
+/// Who turned IP forwarding on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardingBy {
+    /// Somebody else, before us.
+    #[default]
+    Others,
+    /// We did in an earlier boot, where it was off; in this one somebody else may have been first.
+    NotKnown,
+    /// We did, or will: it was off.
+    Us,
 }
 
 /// What we must know of the host to decide.
@@ -100,8 +120,8 @@ pub struct Facts {
     pub existing: BTreeSet<ContainerName>,
     /// Paths of [`Query::mount_sources`] that do not exist.
     pub missing: BTreeSet<PathBuf>,
-    /// Whether it was us who turned IP forwarding on.
-    pub forwarding_is_ours: bool,
+    /// Whose IP forwarding is.
+    pub forwarding_by: ForwardingBy,
     /// Tables of the packet filter in which the engine's rules for our bridge were, and are no more.
     pub lost_rules: Vec<String>,
     /// Whether the engine is Podman; asked only when rules of the machine were changed.
@@ -124,6 +144,15 @@ pub struct Facts {
     pub now: Option<Zoned>,
 }
 
+impl Facts {
+    /// These, with what `listed` knows of containers.
+    #[must_use]
+    pub fn with_containers(self, listed: Self) -> Self {
+        let Self { published, foreign_names, existing, on_bridge, .. } = listed;
+        Self { published, foreign_names, existing, on_bridge, ..self }
+    }
+}
+
 /// What one look at the machine gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -133,6 +162,8 @@ pub struct Observed {
     pub leftovers: Vec<Leftover>,
     /// Containers of somebody else; shown, never touched.
     pub foreign: Vec<Foreign>,
+    /// Those of them that we made and that somebody has renamed since.
+    pub renamed: Vec<Renamed>,
     /// The image behind each reference that is in the engine.
     pub images: BTreeMap<ImageRef, String>,
     /// The engine's network of our bridge.
@@ -174,6 +205,10 @@ pub struct ObservedContainer {
     pub published: BTreeSet<Port>,
     /// The engine's networks that it is on, when the list tells.
     pub networks: Option<BTreeSet<String>>,
+    /// Its address on the bridge while it runs, when the list tells.
+    pub address: Option<Ipv4Addr>,
+    /// How it is made; looked into only when there is a doubt about it.
+    pub settings: Option<Box<Settings>>,
 }
 
 /// What a container does, in the terms in which we act.

@@ -17,7 +17,7 @@ use crate::db::schema::Schema;
 use crate::db::value::{ContainerName, PortRange};
 use crate::desired::memory::Overcommitted;
 use crate::desired::{
-    Overrides, Rejection, Resolution, Snapshot, assign, drafts, network, resolve,
+    Drafts, Overrides, Rejection, Resolution, Snapshot, drafts, network, resolve,
 };
 use crate::settings::Root;
 use crate::state::Facts;
@@ -90,7 +90,12 @@ impl Judge<'_> {
     fn resolve_with(&self, snapshot: &Snapshot, facts: &Facts) -> Resolution {
         let overrides = Overrides::new();
         let mut snapshot = snapshot.clone();
-        for assignment in assign(&snapshot, self.schema, self.root, &overrides) {
+        let drafts = Drafts::of(&snapshot, self.schema, self.root, &overrides);
+        let assigned = drafts.assign();
+        if assigned.is_empty() {
+            return drafts.resolve(&snapshot, facts);
+        }
+        for assignment in assigned {
             let change = assignment.change();
             if let Ok(Some(record)) = change.apply(snapshot.containers.get(change.key())) {
                 snapshot.containers.insert(change.key(), record);

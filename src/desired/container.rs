@@ -430,6 +430,7 @@ impl Draft {
             return Err(("its record names no Image".to_owned(), Vec::new()));
         };
         Ok(Container {
+            hash: spec.hash(),
             spec,
             wanted: self.wanted,
             exposure: self.exposure,

@@ -17,7 +17,7 @@ use crate::desired::network::HostRecord;
 use crate::state::exposure::{
     Asked, EgressFlow, Guard, HostFlow, HostPort, LinkFlow, Matches, Route, Source,
 };
-use crate::state::{Access, Bridge, ContainerSpec, Exposure, Facts};
+use crate::state::{Access, Bridge, ContainerSpec, Exposure, Facts, ForwardingBy};
 
 type Drafts = BTreeMap<ContainerName, Draft>;
 
@@ -179,7 +179,8 @@ pub fn guard(
     facts: &Facts,
 ) -> Guard {
     // Where somebody says that this host is a router, what passes is not there because of us.
-    let deny_forwarding = facts.forwarding_is_ours && facts.forwarders.is_empty();
+    let deny_forwarding =
+        facts.forwarding_by != ForwardingBy::Others && facts.forwarders.is_empty();
     let bridges = if deny_forwarding { others(&facts.foreign_bridges) } else { BTreeSet::new() };
     let mut guard = Guard { deny_forwarding, bridges, ..Guard::default() };
     if let Some(bridge) = &host.bridge {

@@ -16,7 +16,8 @@ use crate::desired::container::Draft;
 use crate::desired::{Props, Rejection, Snapshot, check as check_record};
 use crate::settings::Root;
 use crate::state::network::{OptionsPlace, PacketFilter};
-use crate::state::{Bridge, EngineOptions, Facts};
+use crate::state::notify::Notify;
+use crate::state::{Bridge, DriftKind, EngineOptions, Facts, OnlyTold};
 
 /// Interface of the managed bridge when the record says nothing.
 pub const DEFAULT_BRIDGE: &str = "wharf0";
@@ -51,6 +52,10 @@ pub struct HostRecord {
     pub filter: Option<PacketFilter>,
     /// Whether our containers talk to each other without links.
     pub is_open: bool,
+    /// What others may change and is left so.
+    pub only_told: OnlyTold,
+    /// Who is told when something has changed.
+    pub notify: Notify,
     domain: Option<String>,
 }
 
@@ -104,6 +109,14 @@ pub fn host_record(
             Some(_) | None => None,
         },
         is_open: props.get("Links") == Some("open"),
+        only_told: DriftKind::ALL
+            .into_iter()
+            .filter(|kind| props.get(kind.property()) == Some("report"))
+            .collect(),
+        notify: Notify {
+            mail: props.get("NotifyMail").and_then(|text| value::mail_address(text).ok()),
+            command: path("NotifyCommand"),
+        },
         domain: domain(snapshot),
     };
     let faults = faults.into_iter().chain(one_word(&mut host)).collect();
@@ -270,6 +283,13 @@ fn free_subnet(facts: &Facts, prefix: u8) -> Option<Ipv4Net> {
     })
 }
 
+/// The lowest address of `bridge` that a record may have and that is not `taken`.
+pub fn free_address(bridge: &Bridge, taken: &[Ipv4Addr]) -> Option<Ipv4Addr> {
+    let others = bridge.for_others();
+    let mut ours = bridge.subnet.hosts().skip(1).filter(|address| !others.contains(address));
+    ours.find(|address| !taken.contains(address))
+}
+
 /// Rejects addresses outside the subnet, or given twice, and records that got none.
 ///
 /// Of two records with one address, the one that has a container keeps it, else the first in the
@@ -281,6 +301,7 @@ pub fn check_addresses(
 ) {
     let Some(bridge) = bridge else { return };
     let mut owners: BTreeMap<Ipv4Addr, ContainerName> = BTreeMap::new();
+    let taken: Vec<Ipv4Addr> = drafts.values().filter_map(|draft| draft.address).collect();
     let has_container = |draft: &&Draft| facts.existing.contains(&draft.name);
     for draft in drafts.values().filter(|draft| draft.bridged).filter(has_container) {
         if let Some(address) = draft.address {
@@ -291,7 +312,10 @@ pub fn check_addresses(
         let remedy = Some(format!("db docker_containers delprop {name} Address"));
         let Some(address) = draft.address else {
             if draft.lacks_address() {
-                let wrong = format!("no address of {} is free", bridge.subnet);
+                let wrong = match free_address(bridge, &taken) {
+                    Some(_) => "the next pass gives it one".to_owned(),
+                    None => format!("no address of {} is free", bridge.subnet),
+                };
                 draft.reject("Address", None, wrong, None);
             }
             continue;

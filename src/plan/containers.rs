@@ -9,14 +9,16 @@ use crate::plan::data::{Successor, kept, not_given_up};
 use crate::plan::verdict::{Act, Verdict, verdict};
 use crate::plan::{Given, Ground, NewContainer, Plan, Proof, Reason, Step, StepId};
 use crate::state::container::{Readiness, Wanted};
-use crate::state::{Container, Leftover, ObservedContainer, Role};
+use crate::state::{Container, Leftover, ObservedContainer, Renamed, Role};
 
 /// What the planning of containers carries along.
 struct Work<'a> {
     given: &'a Given<'a>,
     ground: &'a Ground,
-    /// The step after which a container of ours has given up its ports and address.
-    freed: BTreeMap<ContainerName, StepId>,
+    /// Who publishes a port now, and the step after which he has given it up.
+    freed: BTreeMap<Port, Vec<(ContainerName, StepId)>>,
+    /// The steps that take away what has no record any more.
+    gone: Vec<StepId>,
     /// The step after which it runs.
     started: BTreeMap<ContainerName, StepId>,
     /// The step after which it serves.
@@ -32,6 +34,7 @@ pub(crate) fn plan_containers(plan: &mut Plan, given: &Given<'_>, ground: &Groun
         given,
         ground,
         freed: BTreeMap::new(),
+        gone: Vec::new(),
         started: BTreeMap::new(),
         ready: BTreeMap::new(),
         images: BTreeMap::new(),
@@ -52,24 +55,35 @@ pub(crate) fn plan_containers(plan: &mut Plan, given: &Given<'_>, ground: &Groun
 /// The names of the desired containers, each after those it links to, else by priority and name.
 fn order<'a>(given: &Given<'a>) -> Vec<&'a ContainerName> {
     let containers = &given.desired.containers;
-    let mut left: Vec<&ContainerName> = containers.keys().collect();
-    left.sort_by_key(|name| (containers.get(*name).map(|c| c.priority), *name));
-    let mut ordered: Vec<&ContainerName> = Vec::with_capacity(left.len());
-    let mut placed: BTreeSet<&ContainerName> = BTreeSet::new();
-    while !left.is_empty() {
-        let free = |name: &&ContainerName| {
-            containers.get(*name).is_none_or(|container| {
-                container
-                    .links
-                    .values()
-                    .all(|target| placed.contains(target) || !containers.contains_key(target))
-            })
-        };
-        // `desired` has rejected circles; were there one, its first name would go first.
-        let next = left.iter().position(free).unwrap_or(0);
-        let name = left.remove(next);
-        placed.insert(name);
-        ordered.push(name);
+    let mut ranked: Vec<(&ContainerName, &Container)> = containers.iter().collect();
+    ranked.sort_by_key(|(name, container)| (container.priority, *name));
+    let rank: BTreeMap<&ContainerName, usize> =
+        ranked.iter().enumerate().map(|(rank, (name, _))| (*name, rank)).collect();
+    let targets = |container: &Container| -> BTreeSet<usize> {
+        container.links.values().filter_map(|target| rank.get(target).copied()).collect()
+    };
+    let mut awaited: Vec<BTreeSet<usize>> =
+        ranked.iter().map(|(_, container)| targets(container)).collect();
+    let mut waiting: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (one, targets) in awaited.iter().enumerate() {
+        for target in targets {
+            waiting.entry(*target).or_default().push(one);
+        }
+    }
+    let mut left: BTreeSet<usize> = (0..ranked.len()).collect();
+    let mut free: BTreeSet<usize> =
+        left.iter().copied().filter(|one| awaited[*one].is_empty()).collect();
+    let mut ordered = Vec::with_capacity(ranked.len());
+    // `desired` has rejected circles; were there one, its first name would go first.
+    while let Some(next) = free.pop_first().or_else(|| left.first().copied()) {
+        left.remove(&next);
+        ordered.push(ranked[next].0);
+        for one in waiting.remove(&next).unwrap_or_default() {
+            awaited[one].remove(&next);
+            if awaited[one].is_empty() && left.contains(&one) {
+                free.insert(one);
+            }
+        }
     }
     ordered
 }
@@ -111,7 +125,24 @@ impl Work<'_> {
                 }
             }
         }
+        self.name_again(plan, &mut restored);
         restored
+    }
+
+    /// Gives containers their name back that somebody has taken it from, where it is free.
+    fn name_again(&self, plan: &mut Plan, restored: &mut BTreeSet<ContainerName>) {
+        let (desired, observed) = (self.given.desired, self.given.observed);
+        for Renamed { id, record, name } in &observed.renamed {
+            let is_wanted =
+                desired.containers.contains_key(record) || desired.held.contains_key(record);
+            let is_taken = observed.containers.contains_key(record)
+                || observed.facts.foreign_names.contains(record.as_str());
+            if is_wanted && !is_taken && restored.insert(record.clone()) {
+                let reason = Reason::Setting(format!("somebody has renamed it to '{name}'"));
+                let step = Step::RestoreName { id: id.clone(), name: record.clone() };
+                plan.add(step, reason, Some(record), BTreeSet::new());
+            }
+        }
     }
 
     /// The new container of an interrupted replacement when it does not run and is not what its record
@@ -119,7 +150,7 @@ impl Work<'_> {
     fn given_up_unproven(&self, record: &ContainerName) -> Option<&ObservedContainer> {
         let new = self.given.observed.containers.get(record)?;
         let container = self.given.desired.containers.get(record)?;
-        let is_other = new.hash != container.spec.hash().as_str();
+        let is_other = new.hash != container.hash.as_str();
         (container.wanted.is_up() && is_other && !new.state.is_up()).then_some(new)
     }
 
@@ -137,7 +168,7 @@ impl Work<'_> {
     /// serves.
     fn unproven(&self, name: &ContainerName, container: &Container) -> Option<&Leftover> {
         let new = self.given.observed.containers.get(name)?;
-        let is_wanted = new.hash == container.spec.hash().as_str();
+        let is_wanted = new.hash == container.hash.as_str();
         let leftovers = self.given.observed.leftovers.iter();
         leftovers
             .filter(|_| is_wanted)
@@ -177,15 +208,14 @@ impl Work<'_> {
             }
             let Some(container) = self.given.desired.containers.get(name) else {
                 if !self.ground.bridge_anew {
-                    let step = without_record(plan, self.given, name, found);
-                    self.freed.extend(step.map(|step| (name.clone(), step)));
+                    self.gone.extend(without_record(plan, self.given, name, found));
                 }
                 continue;
             };
             if !container.wanted.is_up() && found.state.is_up() && !self.ground.bridge_anew {
                 let step = Step::StopContainer { id, name: name.clone() };
                 let step = plan.add(step, stopped(container.wanted), Some(name), BTreeSet::new());
-                self.freed.insert(name.clone(), step);
+                self.frees(name, step);
             }
         }
     }
@@ -222,6 +252,10 @@ impl Work<'_> {
                 let (name, proof) = (name.clone(), proof(self.given, container));
                 let step = Step::FinishReplacement { previous, name: name.clone(), proof };
                 plan.add(step, Reason::Interrupted, Some(&name), needs)
+            }
+            Act::Update { id, limits, reason } => {
+                let step = Step::UpdateContainer { id, name: name.clone(), limits };
+                plan.add(step, reason, Some(name), needs)
             }
             Act::Restart { reason } => {
                 plan.add(Step::RestartContainer(name.clone()), reason, Some(name), needs)
@@ -285,7 +319,7 @@ impl Work<'_> {
         let proof = Some(proof(self.given, container));
         let step = Step::ReplaceContainer { old_is_up: old.state.is_up(), old: old.id, new, proof };
         let step = plan.add(step, reason, Some(name), needs);
-        self.freed.insert(name.clone(), step);
+        self.frees(name, step);
         step
     }
 
@@ -371,21 +405,24 @@ impl Work<'_> {
         Some(step)
     }
 
+    /// After `step` the container of `name` has given up the ports that it publishes now.
+    fn frees(&mut self, name: &ContainerName, step: StepId) {
+        let found = self.given.observed.containers.get(name);
+        for port in found.iter().flat_map(|found| &found.published) {
+            self.freed.entry(*port).or_default().push((name.clone(), step));
+        }
+    }
+
     /// The steps that free a port which `container` takes.
-    fn in_the_way(&self, container: &Container) -> Vec<StepId> {
-        let wants: BTreeSet<Port> =
-            container.exposure.iter().flat_map(|exposure| exposure.ports.iter().copied()).collect();
-        self.freed
-            .iter()
-            .filter(|(name, _)| **name != container.spec.name)
-            .filter(|(name, _)| {
-                let found = self.given.observed.containers.get(*name);
-                let holds = found.is_some_and(|found| !found.published.is_disjoint(&wants));
-                // A removed container's address is not known here; waiting for it costs nothing.
-                holds || !self.given.desired.containers.contains_key(*name)
-            })
-            .map(|(_, step)| *step)
-            .collect()
+    fn in_the_way(&self, container: &Container) -> BTreeSet<StepId> {
+        let ports = container.exposure.iter().flat_map(|exposure| &exposure.ports);
+        let others = ports
+            .filter_map(|port| self.freed.get(port))
+            .flatten()
+            .filter(|(name, _)| *name != container.spec.name)
+            .map(|(_, step)| *step);
+        // A removed container's address is not known here; waiting for it costs nothing.
+        others.chain(self.gone.iter().copied()).collect()
     }
 }
 
@@ -416,7 +453,7 @@ fn proof(given: &Given<'_>, container: &Container) -> Proof {
         readiness: container.readiness.clone(),
         is_said: container.is_checked_by_us || container.readiness == Readiness::Health,
         patience: container.patience(),
-        hash: container.spec.hash().as_str().to_owned(),
+        hash: container.hash.as_str().to_owned(),
         image: given.observed.images.get(&container.spec.image).cloned().unwrap_or_default(),
     }
 }

@@ -2,7 +2,7 @@
 
 //! What a step costs: who is down meanwhile and for how long, and which data is lost with it. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -116,9 +116,34 @@ impl fmt::Display for Downtime {
 
 /// Writes its cost to each step of `plan`.
 pub(crate) fn assess(plan: &mut Plan, given: &Given<'_>) {
+    let linked = Linked::of(given);
     for step in &mut plan.steps {
-        step.cost = Cost { down: downtime(step, given), data_at_risk: lost(step, given) };
+        step.cost = Cost { down: downtime(step, given, &linked), data_at_risk: lost(step, given) };
     }
+}
+
+/// Who runs and links to a container.
+struct Linked<'a>(BTreeMap<&'a ContainerName, BTreeSet<&'a ContainerName>>);
+
+impl<'a> Linked<'a> {
+    fn of(given: &Given<'a>) -> Self {
+        let mut linked: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        let containers = given.desired.containers.iter();
+        for (name, container) in containers.filter(|(name, _)| runs(given, name)) {
+            for target in container.links.values() {
+                linked.entry(target).or_default().insert(name);
+            }
+        }
+        Self(linked)
+    }
+
+    fn to(&self, name: &ContainerName) -> BTreeSet<ContainerName> {
+        self.0.get(name).into_iter().flatten().map(|name| (*name).clone()).collect()
+    }
+}
+
+fn runs(given: &Given<'_>, name: &ContainerName) -> bool {
+    given.observed.containers.get(name).is_some_and(|found| found.state.is_up())
 }
 
 /// What goes with a container that is removed.
@@ -146,6 +171,7 @@ fn lost(planned: &PlannedStep, given: &Given<'_>) -> BTreeSet<PathBuf> {
         | Step::CreateContainer(_)
         | Step::StartContainer(_)
         | Step::RestartContainer(_)
+        | Step::UpdateContainer { .. }
         | Step::RemoveGuard
         | Step::RestoreForwarding
         | Step::LeaveForwarding(_)
@@ -155,13 +181,15 @@ fn lost(planned: &PlannedStep, given: &Given<'_>) -> BTreeSet<PathBuf> {
     }
 }
 
-fn downtime(planned: &PlannedStep, given: &Given<'_>) -> Option<Downtime> {
+fn downtime(planned: &PlannedStep, given: &Given<'_>, linked: &Linked<'_>) -> Option<Downtime> {
     match &planned.step {
-        Step::RestartContainer(name) => container(given, name, restart(given, name)),
+        Step::RestartContainer(name) => container(given, linked, name, restart(given, name)),
         Step::ReplaceContainer { new, .. } => {
-            container(given, &new.spec.name, restart(given, &new.spec.name))
+            container(given, linked, &new.spec.name, restart(given, &new.spec.name))
         }
-        Step::StopContainer { name, .. } => container(given, name, Lasts::Stopped),
+        // Its replacement says how long.
+        Step::StopContainer { .. } if matches!(planned.reason, Reason::GivesWay(_)) => None,
+        Step::StopContainer { name, .. } => container(given, linked, name, Lasts::Stopped),
         Step::RemoveContainer { name, .. } if planned.reason == Reason::BridgeAnew => {
             let is_made_anew = given
                 .desired
@@ -169,9 +197,9 @@ fn downtime(planned: &PlannedStep, given: &Given<'_>) -> Option<Downtime> {
                 .get(name)
                 .is_some_and(|container| container.wanted.is_up());
             let lasts = if is_made_anew { restart(given, name) } else { Lasts::Gone };
-            container(given, name, lasts)
+            container(given, linked, name, lasts)
         }
-        Step::RemoveContainer { name, .. } => container(given, name, Lasts::Gone),
+        Step::RemoveContainer { name, .. } => container(given, linked, name, Lasts::Gone),
         Step::Adjust(adjust) if adjust.verb == Verb::Restart => Some(Downtime {
             who: Who::Service(adjust.unit.clone()),
             lasts: Lasts::Start,
@@ -190,6 +218,7 @@ fn downtime(planned: &PlannedStep, given: &Given<'_>) -> Option<Downtime> {
         | Step::FinishReplacement { .. }
         | Step::CreateContainer(_)
         | Step::StartContainer(_)
+        | Step::UpdateContainer { .. }
         | Step::RemoveGuard
         | Step::RestoreForwarding
         | Step::LeaveForwarding(_)
@@ -200,20 +229,16 @@ fn downtime(planned: &PlannedStep, given: &Given<'_>) -> Option<Downtime> {
 }
 
 /// The downtime of a container that runs; who does not run cannot be interrupted.
-fn container(given: &Given<'_>, name: &ContainerName, lasts: Lasts) -> Option<Downtime> {
-    let runs = |name: &ContainerName| {
-        given.observed.containers.get(name).is_some_and(|found| found.state.is_up())
-    };
-    let missed = given
-        .desired
-        .containers
-        .iter()
-        .filter(|(other, container)| container.links.values().any(|to| to == name) && runs(other))
-        .map(|(other, _)| other.clone());
-    runs(name).then(|| Downtime {
+fn container(
+    given: &Given<'_>,
+    linked: &Linked<'_>,
+    name: &ContainerName,
+    lasts: Lasts,
+) -> Option<Downtime> {
+    runs(given, name).then(|| Downtime {
         who: Who::Container(name.clone()),
         lasts,
-        missed_by: missed.collect(),
+        missed_by: linked.to(name),
     })
 }
 

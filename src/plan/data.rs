@@ -93,6 +93,7 @@ pub fn to_look_at(plan: &Plan, given: &Given<'_>) -> BTreeMap<ContainerName, Lay
         | Step::CreateContainer(_)
         | Step::StartContainer(_)
         | Step::RestartContainer(_)
+        | Step::UpdateContainer { .. }
         | Step::RemoveGuard
         | Step::RestoreForwarding
         | Step::LeaveForwarding(_)

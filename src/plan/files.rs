@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::{Given, Plan, Reason, Step, StepId};
+use crate::plan::{Given, Plan, Reason, Step, StepId, drift};
 use crate::state::file::{FileKind, RenderedFile};
 use crate::state::{ObservedFile, ObservedGuard};
 
@@ -22,7 +22,11 @@ pub(crate) fn plan_files(plan: &mut Plan, given: &Given<'_>) -> Option<StepId> {
         };
         match file.kind {
             FileKind::Guard => guard = plan_guard(plan, file, given, written),
-            FileKind::WebAlias | FileKind::Ports | FileKind::EngineOptions | FileKind::Names => {
+            FileKind::WebAlias
+            | FileKind::Ports
+            | FileKind::EngineOptions
+            | FileKind::Names
+            | FileKind::Cron => {
                 if let (Some(written), Some(adjust)) = (written, &file.adjust) {
                     let step = Step::Adjust(adjust.clone());
                     plan.add(step, Reason::FileChanged, None, BTreeSet::from([written]));
@@ -45,6 +49,7 @@ fn verdict(file: &RenderedFile, observed: Option<&ObservedFile>, given: &Given<'
             FileKind::WebAlias => !given.desired.routes.is_empty(),
             FileKind::Names => given.desired.names.is_some(),
             FileKind::Ports => !given.desired.guard.public.is_empty(),
+            FileKind::Cron => !given.desired.containers.is_empty(),
             FileKind::Guard | FileKind::EngineOptions => true,
         };
         return if needed {
@@ -61,6 +66,7 @@ fn verdict(file: &RenderedFile, observed: Option<&ObservedFile>, given: &Given<'
             Verdict::Write { reason: Reason::Changed, keep_old: false }
         }
         // Never written by us, or changed since: whoever did it finds his text beside the file.
+        Some(_) if drift::is_left(file, observed, given) => Verdict::Fine,
         Some(_) | None => Verdict::Write { reason: Reason::Altered, keep_old: true },
     }
 }

@@ -55,6 +55,9 @@ impl Step {
             Self::StartContainer(name) | Self::RestartContainer(name) => {
                 json!({ "name": name.as_str() })
             }
+            Self::UpdateContainer { id, name, limits } => {
+                json!({ "id": id, "name": name.as_str(), "limits": limits })
+            }
             Self::LeaveForwarding(others) => json!({ "others": others }),
             Self::RemoveFile(path) => json!({ "path": path }),
             Self::ReloadRules(names) => {
@@ -107,7 +110,7 @@ fn ready(readiness: &Readiness) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
@@ -116,8 +119,9 @@ mod tests {
         Attachment, ContainerSpec, DEFAULT_LOG_BYTES, DEFAULT_STOP_GRACE, HealthCheck, Masked,
     };
 
-    fn new() -> NewContainer {
-        let spec = ContainerSpec {
+    /// With a secret at each place that can hold one.
+    pub(in crate::plan) fn spec() -> ContainerSpec {
+        ContainerSpec {
             name: value::container_name("wiki").unwrap(),
             image: value::image_ref("wiki:1").unwrap(),
             command: vec!["server".to_owned(), "--password=geheim1".to_owned()],
@@ -145,8 +149,11 @@ mod tests {
             devices: Vec::new(),
             tmpfs: BTreeMap::new(),
             log_max_bytes: DEFAULT_LOG_BYTES,
-        };
-        NewContainer { spec, generation: 1, directories: BTreeSet::new(), network: None }
+        }
+    }
+
+    fn new() -> NewContainer {
+        NewContainer { spec: spec(), generation: 1, directories: BTreeSet::new(), network: None }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::db::value::ContainerName;
@@ -17,6 +18,8 @@ pub enum Reason {
     NoContainer,
     /// The container was made from another spec.
     Differs(Vec<Difference>),
+    /// Somebody has changed the container: how, and when, if that is known.
+    Drifted(Vec<Difference>, Option<Timestamp>),
     /// The image's name stands for another image now.
     ImageMoved,
     /// The container should run and does not; the engine's own words.
@@ -37,6 +40,8 @@ pub enum Reason {
     RecordDeleted,
     /// A step of this container needs it.
     NeededBy(ContainerName),
+    /// This container gets its address or a port of it.
+    GivesWay(ContainerName),
     /// An interrupted replacement.
     Interrupted,
     /// The bridge must be made anew.
@@ -77,6 +82,12 @@ impl fmt::Display for Reason {
                 let shown: Vec<String> = differences.iter().map(ToString::to_string).collect();
                 f.write_str(&shown.join(", "))
             }
+            Self::Drifted(differences, at) => {
+                let shown: Vec<String> = differences.iter().map(ToString::to_string).collect();
+                let at = at.map(|at| at.strftime(" at %Y-%m-%d %H:%M:%S UTC").to_string());
+                let at = at.unwrap_or_default();
+                write!(f, "somebody has changed it{at}: {}", shown.join(", "))
+            }
             Self::ImageMoved => f.write_str("Image stands for another image now"),
             Self::NotRunning(status) | Self::Ended(status) => {
                 write!(f, "should run, is: {status}")
@@ -89,6 +100,7 @@ impl fmt::Display for Reason {
             Self::ByClock => f.write_str("it is not between StartAt and StopAt"),
             Self::RecordDeleted => f.write_str("there is no such record any more"),
             Self::NeededBy(name) => write!(f, "'{name}' needs it"),
+            Self::GivesWay(name) => write!(f, "'{name}' gets its address or a port of it"),
             Self::Interrupted => f.write_str("a replacement was interrupted"),
             Self::BridgeAnew => f.write_str("the bridge must be made anew"),
             Self::NotGuarded(ports) => {
@@ -112,11 +124,39 @@ impl fmt::Display for Difference {
 }
 
 impl Reason {
+    /// The properties that differ, where it is about them.
+    pub fn differences(&self) -> &[Difference] {
+        match self {
+            Self::Differs(differences) | Self::Drifted(differences, _) => differences,
+            Self::NoContainer
+            | Self::ImageMoved
+            | Self::NotRunning(_)
+            | Self::Ended(_)
+            | Self::Unhealthy(_)
+            | Self::Disabled
+            | Self::ByHand
+            | Self::ByEvent
+            | Self::ByClock
+            | Self::RecordDeleted
+            | Self::NeededBy(_)
+            | Self::GivesWay(_)
+            | Self::Interrupted
+            | Self::BridgeAnew
+            | Self::NotGuarded(_)
+            | Self::Absent
+            | Self::Changed
+            | Self::Altered
+            | Self::FileChanged
+            | Self::Setting(_) => &[],
+        }
+    }
+
     /// One word for programs.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::NoContainer => "no-container",
             Self::Differs(_) => "differs",
+            Self::Drifted(..) => "drifted",
             Self::ImageMoved => "image-moved",
             Self::NotRunning(_) => "not-running",
             Self::Ended(_) => "ended",
@@ -127,6 +167,7 @@ impl Reason {
             Self::ByClock => "by-clock",
             Self::RecordDeleted => "record-deleted",
             Self::NeededBy(_) => "needed-by",
+            Self::GivesWay(_) => "gives-way",
             Self::Interrupted => "interrupted",
             Self::BridgeAnew => "bridge-anew",
             Self::NotGuarded(_) => "not-guarded",
@@ -139,8 +180,11 @@ impl Reason {
     }
 }
 
+/// The words of the causes for which a step mends what somebody has changed.
+pub const MENDING: [&str; 3] = ["drifted", "altered", "file-changed"];
+
 /// What stands for a value that nobody must see.
-const MASK: &str = "***";
+pub(crate) const MASK: &str = "***";
 
 /// The properties in which two canonical specs differ; what may hold a secret is masked.
 pub fn differences(old: &Value, new: &Value) -> Vec<Difference> {
@@ -213,12 +257,19 @@ fn shown(field: &str, value: &Value) -> String {
             };
             Value::Object(fields.iter().map(masked).collect()).to_string()
         }
-        ("/memory_bytes" | "/log_max_bytes", Value::Number(bytes)) => bytes
-            .as_u64()
-            .filter(|bytes| bytes % MEGABYTE == 0)
-            .map_or_else(|| bytes.to_string(), |bytes| format!("{}m", bytes / MEGABYTE)),
+        ("/memory_bytes" | "/log_max_bytes", Value::Number(bytes)) => {
+            bytes.as_u64().map_or_else(|| bytes.to_string(), megabytes)
+        }
         (_, Value::String(text)) => text.clone(),
         (_, other) => other.to_string(),
+    }
+}
+
+/// `64m`, or the bytes when they are no whole megabytes.
+pub(crate) fn megabytes(bytes: u64) -> String {
+    match bytes % MEGABYTE {
+        0 => format!("{}m", bytes / MEGABYTE),
+        _ => bytes.to_string(),
     }
 }
 

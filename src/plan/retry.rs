@@ -57,23 +57,19 @@ impl Policy {
 /// What to do at `now` about a container that was restarted at the times of `before`, and has been
 /// unwell since `since`.
 ///
-/// A clock that was set back lets nobody wait longer than the longest wait.
+/// A time that is still to come is of a clock that was set back since, and tells nothing: counted from
+/// it, or from now, the wait would end with every look a little later.
 pub fn decide(policy: &Policy, before: &[Timestamp], since: Timestamp, now: Timestamp) -> Decision {
     let Some(last) = before.last() else { return Decision::RestartNow };
+    let since = if since > now { *last } else { since };
     if since.duration_since(*last) >= WELL {
         return Decision::RestartNow;
     }
     if before.len() >= policy.most {
         return Decision::GiveUp(before.len());
     }
-    let wait = policy.wait(before.len());
-    let due = (*last).max(since).saturating_add(wait).unwrap_or(now);
-    if due <= now {
-        Decision::RestartNow
-    } else {
-        let longest = now.saturating_add(wait).unwrap_or(now);
-        Decision::Wait(due.min(longest))
-    }
+    let due = (*last).max(since).saturating_add(policy.wait(before.len())).unwrap_or(now);
+    if due <= now || *last > now { Decision::RestartNow } else { Decision::Wait(due) }
 }
 
 #[cfg(test)]
@@ -128,8 +124,43 @@ mod tests {
     fn a_clock_that_was_set_back_keeps_nobody_waiting() {
         let year = 365 * 24 * 3600;
         let before = [at(year), at(year + 1)];
-        assert_eq!(decide(&ENDED, &before, at(5), at(5)), Decision::Wait(at(7)));
+        assert_eq!(decide(&ENDED, &before, at(5), at(5)), Decision::RestartNow);
         assert_eq!(decide(&ENDED, &before, at(year), at(2 * year)), Decision::RestartNow);
+        let again = [at(year), at(year + 1), at(5)];
+        assert_eq!(decide(&ENDED, &again, at(6), at(6)), Decision::Wait(at(10)));
+        assert_eq!(decide(&ENDED, &again, at(6), at(10)), Decision::RestartNow);
+        let many = vec![at(year); ENDED.most];
+        assert_eq!(decide(&ENDED, &many, at(5), at(5)), Decision::GiveUp(ENDED.most));
+    }
+
+    /// Also the engine's own time of the end may be of the other clock.
+    #[test]
+    fn an_end_that_is_still_to_come_keeps_nobody_waiting() {
+        let (before, since) = ([at(90), at(100)], at(1_000_000));
+        assert_eq!(decide(&ENDED, &before, since, at(101)), Decision::Wait(at(102)));
+        assert_eq!(decide(&ENDED, &before, since, at(102)), Decision::RestartNow);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_forward_ends_every_wait() {
+        let ten_years = 10 * 365 * 24 * 3600;
+        let before = [at(100), at(101)];
+        assert_eq!(decide(&ENDED, &before, at(102), at(102 + ten_years)), Decision::RestartNow);
+    }
+
+    proptest! {
+        /// Whatever the clock did before, from now on it goes as it should.
+        #[test]
+        fn who_waits_is_restarted_when_the_time_has_come(
+            before in prop::collection::vec(0_i64..4_000_000_000, 1..15),
+            since in 0_i64..4_000_000_000,
+            now in 0_i64..4_000_000_000,
+        ) {
+            let before: Vec<Timestamp> = before.into_iter().map(at).collect();
+            if let Decision::Wait(until) = decide(&ENDED, &before, at(since), at(now)) {
+                prop_assert_eq!(decide(&ENDED, &before, at(since), until), Decision::RestartNow);
+            }
+        }
     }
 
     proptest! {

@@ -45,6 +45,7 @@ impl Plan {
             held: self.held,
             troubled: self.troubled,
             is_unguarded: self.is_unguarded,
+            drift: self.drift,
         };
         plan.held.retain(|name, _| records.contains(name));
         plan.troubled.retain(|name, _| records.contains(name));

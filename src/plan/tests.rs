@@ -20,10 +20,11 @@ use crate::template::{self, Readers, Roots, View};
 const READERS: Readers =
     Readers { web_server: true, suse_firewall: false, filter: PacketFilter::Nftables };
 
-const MYSQL: &str = "mysql=service|Address|10.0.3.2|Image|db|TCPPort|3306|status|enabled\n";
+pub(super) const MYSQL: &str =
+    "mysql=service|Address|10.0.3.2|Image|db|TCPPort|3306|status|enabled\n";
 const BLOG: &str = "blog=service|Address|10.0.3.3|Image|web|Interlinked|mysql:db|PortMapping|custom|PortMappingPorts|8080:80|TCPPort|80|status|enabled\n";
 
-fn resolve(records: &str, facts: &Facts) -> Resolution {
+pub(super) fn resolve(records: &str, facts: &Facts) -> Resolution {
     let snapshot =
         Snapshot { containers: Records::parse(records.as_bytes()), ..Snapshot::default() };
     let schema = Schema::new(None);
@@ -67,12 +68,12 @@ fn planned_giving_up(records: &str, host: &FakeHost, given_up: &[&str]) -> Plan 
     plan(&Given { layers: &layers, ..given })
 }
 
-fn name_of(name: &str) -> ContainerName {
+pub(super) fn name_of(name: &str) -> ContainerName {
     crate::db::value::container_name(name).unwrap()
 }
 
 /// A host that has been brought to `records`, and the plan for it, which is empty.
-fn brought_to(records: &str) -> FakeHost {
+pub(super) fn brought_to(records: &str) -> FakeHost {
     let host =
         FakeHost::new(Observed { facts: Facts::of_lan("10.77.0.0/24"), ..Observed::default() });
     bring(records, &host);
@@ -216,7 +217,7 @@ fn a_replacement_that_failed_is_held_until_the_record_or_the_image_changes() {
     assert_eq!(outcome.failed.len(), 1);
     host.never_fail();
 
-    insta::assert_snapshot!(planned(&more, &host), @"hold mysql: its replacement failed at 1970-01-01 00:00:00 UTC: it does not serve; the old container is in service; to try again: wharf retry mysql");
+    insta::assert_snapshot!(planned(&more, &host), @"hold mysql: its replacement failed at 1970-01-01 00:00:00 UTC: it does not serve; the old container was put back; to try again: wharf retry mysql");
     let other = format!("{}{BLOG}", MYSQL.replace("status|", "MaxMemory|96|status|"));
     assert!(planned(&other, &host).to_string().starts_with("replace container mysql"));
     host.move_image("db");

@@ -98,7 +98,7 @@ fn hold(
         NO_START
     } else if found.published.is_empty() && !container.spec.published().is_empty() {
         NO_PORTS
-    } else if found.hash == container.spec.hash().as_str() {
+    } else if found.hash == container.hash.as_str() {
         return;
     } else {
         NO_CHANGE

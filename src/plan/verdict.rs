@@ -8,10 +8,10 @@ use crate::db::value::ContainerName;
 use crate::plan::data::{Successor, held, not_given_up};
 use crate::plan::reason::differences;
 use crate::plan::retry::{self, Decision};
-use crate::plan::{Given, Reason};
+use crate::plan::{Given, Limits, Reason, drift};
 use crate::state::container::SpecHash;
 use crate::state::trouble::{Autopsy, FailedReplacement, Trouble};
-use crate::state::{Container, Health, ObservedContainer, Running};
+use crate::state::{Container, DriftKind, Health, ObservedContainer, Running};
 
 /// What is to be done about a container.
 pub(crate) enum Act {
@@ -21,6 +21,8 @@ pub(crate) enum Act {
     Replace { old: ObservedContainer, reason: Reason },
     /// It is the new one of an interrupted replacement, and has to show that it serves.
     Finish { previous: String },
+    /// Its limits are set again.
+    Update { id: String, limits: Limits, reason: Reason },
     /// It is started.
     Start { reason: Reason },
     /// It is ended and started.
@@ -54,6 +56,11 @@ pub(crate) fn verdict(
     let Some(reason) = differs(given, name, container, found) else {
         return as_it_is(given, name, found);
     };
+    if let (Reason::Drifted(differences, _), Some(settings)) = (&reason, &found.settings)
+        && let Some(limits) = drift::limits(&container.spec, settings, differences)
+    {
+        return Some(Verdict::Do(Act::Update { id: found.id.clone(), limits, reason }));
+    }
     let paths = not_given_up(given, name, Successor::TakesOver(&container.spec));
     let why = failed_before(given, name, container)
         .or_else(|| (!paths.is_empty()).then(|| held(name, &paths)));
@@ -74,7 +81,7 @@ fn differs(
     container: &Container,
     found: &ObservedContainer,
 ) -> Option<Reason> {
-    if found.hash != container.spec.hash().as_str() {
+    if found.hash != container.hash.as_str() {
         let differences = given
             .applied
             .get(name)
@@ -86,14 +93,22 @@ fn differs(
     if !found.image_current && current.is_some_and(|id| *id != found.image_id) {
         return Some(Reason::ImageMoved);
     }
-    if let Some(how) = misplaced(given, container, found) {
+    let is_mended = |kind| !given.desired.only_told.contains(&kind);
+    if let Some(how) = misplaced(given, container, found)
+        && is_mended(DriftKind::Networks)
+    {
         return Some(Reason::Setting(how));
     }
-    (found.state == Running::Dead).then(|| Reason::NotRunning(found.status.clone()))
+    if found.state == Running::Dead {
+        return Some(Reason::NotRunning(found.status.clone()));
+    }
+    let settings = found.settings.as_ref().filter(|_| is_mended(DriftKind::Containers))?;
+    let differences = drift::differences(&container.spec, settings);
+    (!differences.is_empty()).then_some(Reason::Drifted(differences, settings.changed_at))
 }
 
 /// How the networks of a container that runs are not those it was made with.
-fn misplaced(
+pub(crate) fn misplaced(
     given: &Given<'_>,
     container: &Container,
     found: &ObservedContainer,
@@ -116,7 +131,7 @@ fn misplaced(
 fn failed_before(given: &Given<'_>, name: &ContainerName, container: &Container) -> Option<String> {
     let FailedReplacement { at, why, .. } = failed(given, name, container)?;
     Some(format!(
-        "its replacement failed at {}: {why}; the old container is in service; to try again: wharf retry {name}",
+        "its replacement failed at {}: {why}; the old container was put back; to try again: wharf retry {name}",
         shown(*at)
     ))
 }
@@ -129,7 +144,7 @@ fn failed<'a>(
     let failed = given.past.troubles.get(name)?.replacement.as_ref()?;
     let image = given.observed.images.get(&container.spec.image);
     let is_same_image = image.is_none_or(|image| failed.image.is_empty() || *image == failed.image);
-    (failed.hash == container.spec.hash().as_str() && is_same_image).then_some(failed)
+    (failed.hash == container.hash.as_str() && is_same_image).then_some(failed)
 }
 
 /// What becomes of a container that is not replaced.
@@ -262,3 +277,6 @@ pub fn to_examine(given: &Given<'_>) -> Vec<ContainerName> {
 fn shown(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,8 @@ use crate::state::exposure::Exposure;
 pub struct Container {
     /// What the engine is told.
     pub spec: ContainerSpec,
+    /// Hash of [`Self::spec`], which each look asks for several times.
+    pub hash: SpecHash,
     /// Whether it should run.
     pub wanted: Wanted,
     /// Who may reach which host port.
@@ -416,10 +418,6 @@ impl ContainerSpec {
 
 /// Bytes as lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        write!(text, "{byte:02x}").ok();
-        text
-    })
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

@@ -21,6 +21,8 @@ pub enum FileKind {
     EngineOptions,
     /// Names, for the host's name service.
     Names,
+    /// Passes now and then, for cron.
+    Cron,
 }
 
 /// A file that is not written yet.

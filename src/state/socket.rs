@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use ipnet::Ipv4Net;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::db::value::{ContainerName, Protocol};
 use crate::state::exposure::Guard;
@@ -29,7 +29,7 @@ pub struct Socket {
 }
 
 /// A process that has a socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// Its number.
     pub pid: i32,
@@ -37,6 +37,8 @@ pub struct Holder {
     pub name: String,
     /// Paths of its control groups; engines put the container's id there.
     pub groups: Vec<String>,
+    /// Of a `conmon` the words that it was called with.
+    pub words: Vec<String>,
 }
 
 /// A container that the engine lists, with the ports it has published.

@@ -43,6 +43,9 @@ pub struct FailedReplacement {
     pub why: String,
 }
 
+/// Before the last lines of a container's log, which may hold anything.
+pub const LOG_ENDS: &str = "its log ends: ";
+
 /// What a container that ended, or is unwell, tells about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Autopsy {
@@ -95,7 +98,7 @@ impl Autopsy {
         let memory =
             self.is_out_of_memory.then(|| "killed for want of memory, see MaxMemory".to_owned());
         let lines = (!self.last_lines.is_empty())
-            .then(|| format!("its log ends: {}", self.last_lines.join(" / ")));
+            .then(|| format!("{LOG_ENDS}{}", self.last_lines.join(" / ")));
         let words: Vec<String> = [code, memory, lines].into_iter().flatten().collect();
         words.join("; ")
     }
