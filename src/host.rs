@@ -5,6 +5,8 @@
 //! [`System`] is the real one. Everything here has effects and no opinion: what to look at comes in
 //! as a [`Query`], what to do as a [`Step`]; a step that is done already is no error.
 
+pub mod alive;
+pub mod checkup;
 pub mod command;
 pub mod engine;
 pub mod events;
@@ -16,19 +18,30 @@ pub mod firewall;
 pub mod handler;
 pub mod health;
 pub mod journal;
+pub mod journald;
 pub mod lock;
+mod look;
 pub mod machine;
 pub mod memory;
+pub mod monitor;
+pub mod mounts;
 mod netlink;
 pub mod network;
+pub mod notify;
+pub mod outside;
 pub mod overrides;
 pub mod owed;
 pub mod past;
 mod podman;
+pub mod presence;
 pub mod probe;
 pub mod process;
+pub mod progress;
 pub mod ready;
+pub mod records;
+pub mod rendered;
 mod replace;
+pub mod seen;
 pub mod socket;
 pub mod sysctl;
 pub mod syslog;
@@ -36,21 +49,29 @@ pub mod target;
 pub mod turn;
 pub mod unit;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
+use bollard::models::ContainerSummary;
+use futures_util::future::{LocalBoxFuture, ready};
 use ipnet::Ipv4Net;
 use nix::unistd::geteuid;
 use serde_json::Value;
 
 use crate::db::value::ContainerName;
 use crate::plan::{Step, StepId};
-use crate::settings::Root;
+use crate::settings::{Root, zone};
 use crate::state::layer::{Layer, LayerQuery};
 use crate::state::trouble::{Autopsy, Trouble};
 use crate::state::{Bridge, Observed, ObservedGuard, ObservedNetwork, PacketFilter, Query};
+
+use progress::Progress;
 
 /// Why the machine could not be looked at or changed.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +143,11 @@ impl Error {
         matches!(self, Self::Engine { source, .. } if source.is_unanswered())
     }
 
+    /// Whether a new container did not serve, and the old one is back.
+    pub fn is_taken_back(&self) -> bool {
+        matches!(self, Self::Engine { source, .. } if matches!(**source, engine::Error::WentBack { .. }))
+    }
+
     /// A command or act that would mend it, when one is known.
     pub fn remedy(&self) -> Option<String> {
         match self {
@@ -164,6 +190,10 @@ fn denied(path: &Path, source: &io::Error) -> Option<String> {
 
 /// The machine under our care.
 pub trait Host {
+    /// Begins the next [`Self::observe`] with what needs no query, so that the engine is at its answer while
+    /// the records are read.
+    fn look_ahead(&self) -> impl Future<Output = ()>;
+
     /// What is there now, ours and foreign.
     fn observe(&self, query: &Query) -> impl Future<Output = Result<Observed, Error>>;
 
@@ -189,8 +219,19 @@ pub trait Host {
     /// It cannot be written.
     fn keep_trouble(&self, name: &ContainerName, trouble: &Trouble) -> Result<(), Error>;
 
+    /// The containers `right` were looked into and are as they should be, with their ids: they need no
+    /// look any more, until somebody changes them.
+    fn trust(&self, right: &BTreeMap<ContainerName, String>, observed: &Observed);
+
     /// The canonical specs from which containers of ours were made, as far as remembered.
     fn recall(&self, names: &[ContainerName]) -> BTreeMap<ContainerName, Value>;
+
+    /// What was rendered into `target` from the material with this hash, by this program; `None` when that
+    /// is not remembered.
+    fn rendered(&self, target: &Path, source: &str) -> Option<Vec<u8>>;
+
+    /// Remembers it, where that can be done.
+    fn keep_rendered(&self, target: &Path, source: &str, content: &[u8]);
 
     /// The identity of the store from which the containers here were made, when it is remembered.
     fn known_store(&self) -> Option<String>;
@@ -202,6 +243,14 @@ pub trait Host {
     /// It cannot be written.
     fn remember_store(&self, identity: &str) -> Result<(), Error>;
 
+    /// Which records were applied last, when it is remembered.
+    fn applied_records(&self) -> Option<String> {
+        None
+    }
+
+    /// Remembers it; only a note of `status` hangs on it, so no pass fails for it.
+    fn remember_records(&self, _fingerprint: &str) {}
+
     /// Does one step. Done already is done: no error.
     fn perform(&self, step: &Step) -> impl Future<Output = Result<(), Error>>;
 
@@ -212,6 +261,11 @@ pub trait Host {
     /// Whether the engine answers now.
     fn engine_answers(&self) -> impl Future<Output = bool>;
 
+    /// How many calls the engine did not answer, or refused, since the beginning.
+    fn engine_errors(&self) -> u64 {
+        0
+    }
+
     /// Writes down that these steps begin.
     fn begin(&self, steps: &[(StepId, &Step)]);
 
@@ -221,14 +275,20 @@ pub trait Host {
     /// Writes down that nothing is under way.
     fn quiet(&self);
 
-    /// Waits until the engine has ended what a pass that was cut has asked of it.
-    fn settle(&self) -> impl Future<Output = ()>;
+    /// Waits until the engine is through with what it does to the containers of `only`, else of all records:
+    /// what a pass that was cut has asked of it, or what it does after one has ended.
+    fn settle(&self, only: Option<&BTreeSet<String>>) -> impl Future<Output = ()>;
 
     /// Takes away what a pass that was cut has left unfinished beside `targets`, and forgets it.
     fn tidy(&self, targets: &BTreeSet<PathBuf>);
 
     /// The steps that were under way when a pass was cut, until the next step begins.
     fn interrupted(&self) -> Vec<String>;
+
+    /// Where it is told how far a pass is, if anywhere.
+    fn progress(&self) -> Option<&Arc<Progress>> {
+        None
+    }
 }
 
 /// Whether `step` asks something of the engine.
@@ -247,13 +307,39 @@ pub const fn asks_engine(step: &Step) -> bool {
     )
 }
 
+/// The engine's list, and what has happened to its containers.
+type Answers = (Result<Vec<ContainerSummary>, Error>, Option<Vec<engine::happened::Event>>);
+
+/// The answers, when they are there.
+type Asked = LocalBoxFuture<'static, Answers>;
+
+/// A question that is on its way, until somebody waits for the answer.
+#[derive(Default)]
+struct Ahead(RefCell<Option<(Instant, Asked)>>);
+
+impl fmt::Debug for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ahead").field(&self.0.borrow().is_some()).finish()
+    }
+}
+
+/// How old a question may be whose answer is waited for.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How often the runtime gets its turn until requests are on their way: to connect, and to send.
+const TURNS: usize = 8;
+
 /// The real machine.
 #[derive(Debug)]
 pub struct System {
-    engine: engine::Engine,
+    engine: Arc<engine::Engine>,
     memory: memory::Memory,
     firewall: firewall::Firewall,
     journal: journal::Journal,
+    seen: seen::Seen,
+    rendered: rendered::Rendered,
+    /// What was asked by [`Host::look_ahead`].
+    ahead: Ahead,
     root: Root,
     ready_timeout: Duration,
 }
@@ -264,12 +350,30 @@ impl System {
         let memory = memory::Memory::new(root.at("/var/lib/wharf"));
         let firewall = firewall::Firewall::new(memory.clone(), &root);
         let journal = journal::Journal::new(root.at("/var/lib/wharf/journal"));
-        Self { engine, memory, firewall, journal, root, ready_timeout }
+        let seen = seen::Seen::new(root.at("/var/lib/wharf/seen.json"));
+        let rendered = rendered::Rendered::new(root.at("/var/lib/wharf/rendered"));
+        Self {
+            engine: Arc::new(engine),
+            memory,
+            firewall,
+            journal,
+            seen,
+            rendered,
+            ahead: Ahead::default(),
+            root,
+            ready_timeout,
+        }
     }
 
     /// The guard table.
     pub const fn firewall(&self) -> &firewall::Firewall {
         &self.firewall
+    }
+
+    /// Asks the engine what needs no query.
+    fn ask(&self) -> Asked {
+        let (engine, since) = (Arc::clone(&self.engine), self.seen.since());
+        Box::pin(async move { tokio::join!(engine.list(), engine.happened(since)) })
     }
 
     /// Adds which of the engine's rules are gone.
@@ -303,24 +407,47 @@ impl System {
     }
 
     /// The engine itself.
-    pub const fn engine(&self) -> &engine::Engine {
+    pub fn engine(&self) -> &engine::Engine {
         &self.engine
     }
 }
 
 impl Host for System {
+    async fn look_ahead(&self) {
+        let mut asked = self.ask();
+        for _ in 0..TURNS {
+            if let Poll::Ready(answers) = futures_util::poll!(&mut asked) {
+                asked = Box::pin(ready(answers));
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        self.ahead.0.replace(Some((Instant::now(), asked)));
+    }
+
     async fn observe(&self, query: &Query) -> Result<Observed, Error> {
         // The kernel and the files are read while the engine makes its list.
         let filter = firewall::filter(query.filter);
-        let (engine, guard) =
-            tokio::join!(self.engine.observe(query), self.firewall.observe(filter, query.note));
-        let engine = engine?;
+        // Records that somebody kept locked may have taken longer than the engine's answer has time.
+        let ahead = self.ahead.0.take().filter(|(begun, _)| begun.elapsed() < FRESH);
+        let asked = ahead.map_or_else(|| self.ask(), |(_, asked)| asked);
+        let around = async {
+            let guard = self.firewall.observe(filter, query.note).await?;
+            let files = file::observe(&query.targets, &self.memory)?;
+            Ok::<_, Error>((guard, files, network::facts(query, &self.root)?))
+        };
+        let ((listed, happened), around) = tokio::join!(asked, around);
+        let mut engine = Box::pin(self.engine.observe(listed, query)).await?;
+        Box::pin(self.look_into(happened, &mut engine)).await?;
+        let (guard, files, facts) = around?;
         let mut observed = Observed {
-            guard: guard?,
+            guard,
+            files,
             forwarding: sysctl::forwarding()?,
             bridge_filter: sysctl::bridge_filter()?,
             ..engine
         };
+        observed.facts = facts.with_containers(observed.facts);
         if query.in_force {
             observed.in_force = self.firewall.in_force(&observed.guard).await?;
         }
@@ -331,14 +458,12 @@ impl Host for System {
         {
             self.miss_rules(bridge, query.note, &mut observed).await?;
         }
-        observed.files = file::observe(&query.targets, &self.memory)?;
         health::Findings::below(&self.root).tell(&mut observed);
-        network::facts(query, &self.root, &mut observed)?;
+        network::taken(query, &mut observed).await?;
         observed.facts.filter = filter;
         observed.facts.memory_bytes = machine::memory_bytes();
-        observed.facts.now = Some(jiff::Zoned::now());
-        observed.facts.forwarding_is_ours =
-            self.memory.forwarding_is_ours() || !observed.forwarding;
+        observed.facts.now = Some(zone::now());
+        observed.facts.forwarding_by = self.memory.forwarding_by(observed.forwarding);
         Ok(observed)
     }
 
@@ -360,12 +485,28 @@ impl Host for System {
         Ok(found)
     }
 
+    fn rendered(&self, target: &Path, source: &str) -> Option<Vec<u8>> {
+        self.rendered.content(target, source)
+    }
+
+    fn keep_rendered(&self, target: &Path, source: &str, content: &[u8]) {
+        self.rendered.keep(target, source, content);
+    }
+
     fn troubles(&self) -> BTreeMap<ContainerName, Trouble> {
         self.memory.troubles()
     }
 
     fn keep_trouble(&self, name: &ContainerName, trouble: &Trouble) -> Result<(), Error> {
         self.memory.keep_trouble(name, trouble)
+    }
+
+    fn trust(&self, right: &BTreeMap<ContainerName, String>, observed: &Observed) {
+        let is_there = |record: &ContainerName| {
+            observed.containers.contains_key(record)
+                || observed.renamed.iter().any(|renamed| renamed.record == *record)
+        };
+        self.seen.keep(right, is_there);
     }
 
     fn recall(&self, names: &[ContainerName]) -> BTreeMap<ContainerName, Value> {
@@ -378,6 +519,16 @@ impl Host for System {
 
     fn remember_store(&self, identity: &str) -> Result<(), Error> {
         self.memory.remember_store(identity)
+    }
+
+    fn applied_records(&self) -> Option<String> {
+        self.memory.records()
+    }
+
+    fn remember_records(&self, fingerprint: &str) {
+        if let Err(error) = self.memory.remember_records(fingerprint) {
+            tracing::warn!(%error, "status will not tell whether records were changed");
+        }
     }
 
     async fn perform(&self, step: &Step) -> Result<(), Error> {
@@ -403,8 +554,9 @@ impl Host for System {
                 self.memory.forget_spec(name)
             }
             Step::CreateContainer(new) => {
-                file::make_directories(&new.directories)?;
-                self.engine.create(new).await?;
+                file::make_directories(&new.directories).await?;
+                let id = self.engine.create(new).await?;
+                self.note_made(&new.spec.name, id);
                 self.memory.remember_spec(&new.spec)
             }
             Step::ReplaceContainer { old, old_is_up, new, proof } => {
@@ -418,6 +570,7 @@ impl Host for System {
                 self.engine.restart(name.as_str()).await?;
                 health::Findings::below(&self.root).forget(name)
             }
+            Step::UpdateContainer { id, limits, .. } => self.engine.update(id, limits).await,
             Step::RemoveGuard => self.firewall.remove().await,
             Step::RestoreForwarding => {
                 sysctl::unset_forwarding()?;
@@ -440,6 +593,10 @@ impl Host for System {
         self.engine.answers().await
     }
 
+    fn engine_errors(&self) -> u64 {
+        self.engine.errors()
+    }
+
     fn begin(&self, steps: &[(StepId, &Step)]) {
         // Waiting changes nothing, so there is nothing to be found half done.
         let lines: Vec<_> = steps
@@ -460,8 +617,12 @@ impl Host for System {
         self.journal.clear();
     }
 
-    async fn settle(&self) {
-        self.engine.settle().await;
+    async fn settle(&self, only: Option<&BTreeSet<String>>) {
+        self.ahead.0.take();
+        match only {
+            None => self.engine.settle().await,
+            Some(names) => self.engine.settle_of(names).await,
+        }
     }
 
     fn tidy(&self, targets: &BTreeSet<PathBuf>) {
@@ -474,5 +635,9 @@ impl Host for System {
 
     fn interrupted(&self) -> Vec<String> {
         self.journal.interrupted()
+    }
+
+    fn progress(&self) -> Option<&Arc<Progress>> {
+        Some(self.engine.progress())
     }
 }

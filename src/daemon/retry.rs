@@ -39,6 +39,11 @@ impl Default for Retry {
 }
 
 impl Retry {
+    /// Whether the last pass found no engine.
+    pub(super) fn is_without_engine(&self) -> bool {
+        self.no_engine != NO_ENGINE
+    }
+
     /// Until the next pass, after one that ended like this; `interval` is that between quiet ones.
     pub(super) fn after(&mut self, end: End, interval: Duration) -> Duration {
         let before = *self;
@@ -60,6 +65,16 @@ impl Retry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_known_whether_the_last_pass_found_an_engine() {
+        let mut retry = Retry::default();
+        assert!(!retry.is_without_engine());
+        retry.after(End::NoEngine, Duration::from_secs(1));
+        assert!(retry.is_without_engine());
+        retry.after(End::Undone, Duration::from_secs(1));
+        assert!(!retry.is_without_engine());
+    }
 
     fn waits(ends: &[End], interval: u64) -> Vec<u64> {
         let mut retry = Retry::default();

@@ -13,10 +13,12 @@ use signal_hook_tokio::Signals;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use crate::host::engine::Engine;
+use super::again::{Pauses, listen, task};
+use crate::db::Location;
+use crate::host::engine::{self, Engine};
 use crate::host::firewall::firewalld::{self, News};
 use crate::host::firewall::{Firewall, TABLE, Watch};
-use crate::host::network;
+use crate::host::{mounts, network, records};
 
 /// A reason to look now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub enum Trigger {
     Signal,
     /// The container of this record has ended.
     Died(String),
+    /// Somebody has set limits or the restart policy of this record's container.
+    Changed(String),
     /// The health check of this record's container fails.
     Unhealthy(String),
     /// The engine answers (again); what happened meanwhile is not known.
@@ -41,10 +45,18 @@ pub enum Trigger {
     Firewalld(News),
     /// An address or a route of this host has come or gone.
     Network,
+    /// The files of the records were written.
+    Records,
+    /// A file system was mounted or taken away.
+    Mounts,
+    /// Somebody waits for a pass.
+    Asked,
     /// SIGUSR1: say how things are.
     Tell,
     /// SIGTERM or SIGINT.
     Stop,
+    /// A part of the daemon has ended by a fault.
+    Broken,
 }
 
 impl fmt::Display for Trigger {
@@ -55,14 +67,19 @@ impl fmt::Display for Trigger {
             Self::Clock => f.write_str("clock"),
             Self::Signal => f.write_str("signal"),
             Self::Died(record) => write!(f, "container {record} ended"),
+            Self::Changed(record) => write!(f, "container {record} changed"),
             Self::Unhealthy(record) => write!(f, "container {record} is unhealthy"),
             Self::Engine => f.write_str("engine"),
             Self::Guard(by) => write!(f, "guard table changed by {by}"),
             Self::Firewalld(News::Reloaded) => f.write_str("firewalld reloaded"),
             Self::Firewalld(News::Owner) => f.write_str("firewalld began or ended"),
             Self::Network => f.write_str("address or route changed"),
+            Self::Records => f.write_str("records changed"),
+            Self::Mounts => f.write_str("mounts changed"),
+            Self::Asked => f.write_str("D-Bus"),
             Self::Tell => f.write_str("tell"),
             Self::Stop => f.write_str("stop"),
+            Self::Broken => f.write_str("fault of wharfd"),
         }
     }
 }
@@ -98,16 +115,20 @@ const CAP: Duration = Duration::from_secs(60);
 /// A watch that ended sooner than this has not gone well.
 const WELL_WATCHED: Duration = Duration::from_secs(60);
 
-/// Turns the ends of our containers into triggers, and watches again when the engine comes back.
+/// Turns the ends and changes of our containers into triggers, and watches again when the engine comes back.
 pub fn watch(engine: Engine, triggers: mpsc::Sender<Trigger>) {
-    tokio::spawn(async move {
+    task("engine", triggers.clone(), async move {
         let mut pause = Duration::ZERO;
         loop {
             let begun = Instant::now();
             {
-                let mut deaths = std::pin::pin!(engine.deaths());
-                while let Some(Ok(record)) = deaths.next().await {
-                    if triggers.send(Trigger::Died(record)).await.is_err() {
+                let mut all = std::pin::pin!(engine.news());
+                while let Some(Ok(news)) = all.next().await {
+                    let trigger = match news {
+                        engine::News::Ended(record) => Trigger::Died(record),
+                        engine::News::Changed(record) => Trigger::Changed(record),
+                    };
+                    if triggers.send(trigger).await.is_err() {
                         return;
                     }
                 }
@@ -145,19 +166,30 @@ const NOTED: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 ///
-/// The kernel does not tell us.
+/// There is no thread for it.
 pub fn guard(firewall: Firewall, triggers: mpsc::Sender<Trigger>) -> io::Result<()> {
-    let mut watch = Watch::table(TABLE)?;
-    let tell = move || {
-        while let Ok(change) = watch.changed() {
-            thread::sleep(NOTED);
-            let is_lost = !firewall.is_as_loaded();
-            if is_lost && triggers.blocking_send(Trigger::Guard(change.by)).is_err() {
-                break;
-            }
+    let mut is_ours = false;
+    let (beside, told) = (firewall.clone(), triggers.clone());
+    let hear = move |watch: &mut Watch| {
+        let change = watch.changed()?;
+        if std::mem::take(&mut is_ours) {
+            return Ok(true);
         }
+        thread::sleep(NOTED);
+        if firewall.is_as_loaded() {
+            return Ok(true);
+        }
+        is_ours = bring_back(&firewall, &change.by);
+        Ok(triggers.blocking_send(Trigger::Guard(change.by)).is_ok())
     };
-    thread::Builder::new().name("guard".to_owned()).spawn(tell).map(drop)
+    let lost = move || {
+        if beside.is_as_loaded() {
+            return true;
+        }
+        bring_back(&beside, "somebody");
+        told.blocking_send(Trigger::Guard("somebody".to_owned())).is_ok()
+    };
+    listen("guard", || Watch::table(TABLE), hear, lost)
 }
 
 /// Between two looks at chains of iptables.
@@ -166,9 +198,32 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Between two questions whether there are any.
 const SELDOM: Duration = Duration::from_secs(15);
 
+/// Loads the table again, if `by` has removed it; in this thread, since a pass may be under way in the other
+/// one.
+fn bring_back(firewall: &Firewall, by: &str) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime.map(|runtime| runtime.block_on(firewall.bring_back()));
+    match done {
+        Ok(Ok(was_gone)) => {
+            if was_gone {
+                tracing::warn!("guard table removed by {by}: the last one is loaded again");
+            }
+            was_gone
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(error = super::full(&error), "the guard table is gone");
+            false
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the guard table is gone");
+            false
+        }
+    }
+}
+
 /// Turns changes of the guard's chains by others into triggers: of those the kernel tells nobody.
 pub fn chains(firewall: Firewall, triggers: mpsc::Sender<Trigger>) {
-    tokio::spawn(async move {
+    task("chains", triggers.clone(), async move {
         // A guard that cannot be mended is told once.
         let mut told = None;
         while !triggers.is_closed() {
@@ -191,29 +246,69 @@ pub fn chains(firewall: Firewall, triggers: mpsc::Sender<Trigger>) {
 ///
 /// # Errors
 ///
-/// The kernel does not tell us.
+/// There is no thread for it.
 pub fn network(triggers: mpsc::Sender<Trigger>) -> io::Result<()> {
-    let watch = network::Watch::new()?;
-    let tell = move || {
-        while watch.changed().is_ok() && triggers.blocking_send(Trigger::Network).is_ok() {}
-    };
-    thread::Builder::new().name("network".to_owned()).spawn(tell).map(drop)
+    let tell = move || triggers.blocking_send(Trigger::Network).is_ok();
+    let lost = tell.clone();
+    let hear = move |watch: &mut network::Watch| watch.changed().map(|()| tell());
+    listen("network", network::Watch::new, hear, lost)
 }
 
-/// Turns what firewalld does into triggers, where there is a system bus.
+/// From the last write to the records until it is a trigger: several commands in a row are one change.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Turns writes to the records into triggers, in a thread of its own.
+///
+/// # Errors
+///
+/// There is no thread for it.
+pub fn records(location: &Location, triggers: mpsc::Sender<Trigger>) -> io::Result<()> {
+    let location = location.clone();
+    let tell = move || triggers.blocking_send(Trigger::Records).is_ok();
+    let lost = tell.clone();
+    let hear = move |watch: &mut records::Watch| watch.changed().map(|()| tell());
+    listen("records", move || records::Watch::new(&location, QUIET), hear, lost)
+}
+
+/// Turns mounts into triggers, in a thread of its own.
+///
+/// # Errors
+///
+/// There is no thread for it.
+pub fn mounts(triggers: mpsc::Sender<Trigger>) -> io::Result<()> {
+    let tell = move || triggers.blocking_send(Trigger::Mounts).is_ok();
+    let lost = tell.clone();
+    let hear = move |watch: &mut mounts::Watch| watch.changed().map(|()| tell());
+    listen("mounts", mounts::Watch::new, hear, lost)
+}
+
+/// Turns what firewalld does into triggers, where there is a system bus, also one that comes later or again.
 pub fn firewalld(triggers: mpsc::Sender<Trigger>) {
-    tokio::spawn(async move {
-        let mut news = match firewalld::news().await {
-            Ok(news) => news,
-            Err(error) => {
-                tracing::debug!(%error, "what firewalld does is seen by the timer only");
-                return;
+    task("firewalld", triggers.clone(), async move {
+        let (mut pauses, mut was_heard) = (Pauses::default(), false);
+        while !triggers.is_closed() {
+            let begun = Instant::now();
+            match firewalld::news().await {
+                Ok(mut news) => {
+                    // What it did while there was no bus is not known.
+                    if std::mem::replace(&mut was_heard, true) {
+                        tracing::info!("the bus is there again, and firewalld is heard");
+                        triggers.send(Trigger::Firewalld(News::Owner)).await.ok();
+                    }
+                    while let Some(what) = news.next().await {
+                        if triggers.send(Trigger::Firewalld(what)).await.is_err() {
+                            return;
+                        }
+                    }
+                    tracing::warn!(
+                        "the bus is gone; what firewalld does is seen by the timer only"
+                    );
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "what firewalld does is seen by the timer only");
+                }
             }
-        };
-        while let Some(what) = news.next().await {
-            if triggers.send(Trigger::Firewalld(what)).await.is_err() {
-                break;
-            }
+            sleep(pauses.after(begun.elapsed())).await;
         }
     });
 }

@@ -23,6 +23,7 @@ use signal_hook::low_level::emulate_default_handler;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
+use crate::host::alive;
 use crate::host::process::signal_group;
 
 /// What became of a program that did not do its work.
@@ -47,10 +48,12 @@ pub enum Error {
         stderr: String,
     },
     /// It wrote more than anything that we ask for has.
-    #[error("'{program}' wrote more than {} MiB", MOST >> 20)]
+    #[error("'{program}' wrote more than {} MiB", most >> 20)]
     TooMuch {
         /// Its name.
         program: String,
+        /// How many bytes it might.
+        most: usize,
     },
     /// It was ended because it took too long.
     #[error("'{program}' did not end within {} s and was stopped", limit.as_secs())]
@@ -129,12 +132,9 @@ pub async fn run_within(
     environment: &[(&str, OsString)],
     input: &[u8],
 ) -> Result<Vec<u8>, Error> {
-    let job = Job { limit, program, args, environment, input, wants_output: true };
+    let job = Job { limit, program, args, environment, input, most: MOST };
     let (output, _) = job.run().await?;
-    if output.is_cut {
-        return Err(Error::TooMuch { program: program.to_owned() });
-    }
-    Ok(output.kept)
+    output.whole(program)
 }
 
 /// Runs `program` with `args` for its status alone; what it writes to stdout goes nowhere.
@@ -143,8 +143,45 @@ pub async fn run_within(
 ///
 /// As [`run_within`].
 pub async fn ask_within(limit: Duration, program: &str, args: &[&str]) -> Result<(), Error> {
-    let job = Job { limit, program, args, environment: &[], input: b"", wants_output: false };
+    let job = Job { limit, program, args, environment: &[], input: b"", most: 0 };
     job.run().await.map(drop)
+}
+
+/// How a program has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its status; none when a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to stdout.
+    pub output: Vec<u8>,
+    /// The beginning of what it wrote to stderr.
+    pub complaints: String,
+}
+
+/// Runs `program` with `args`, whatever its status.
+///
+/// # Errors
+///
+/// It cannot be started, writes more than is ever asked for, or takes longer than `limit`.
+pub async fn ended_within(limit: Duration, program: &str, args: &[&str]) -> Result<Ended, Error> {
+    ended_with_most(MOST, limit, program, args).await
+}
+
+/// As [`ended_within`], for at most so many bytes of output; no more than these are held at any time.
+///
+/// # Errors
+///
+/// As [`ended_within`].
+pub async fn ended_with_most(
+    most: usize,
+    limit: Duration,
+    program: &str,
+    args: &[&str],
+) -> Result<Ended, Error> {
+    let job = Job { limit, program, args, environment: &[], input: b"", most };
+    let (status, output, complaints) = job.ended().await?;
+    let complaints = String::from_utf8_lossy(&complaints.kept).trim_end().to_owned();
+    Ok(Ended { code: status.code(), output: output.whole(program)?, complaints })
 }
 
 /// Runs `program` with these variables more for its work; gives the lines that it wrote to stderr.
@@ -156,8 +193,7 @@ pub async fn work_with(
     program: &str,
     environment: &[(&str, OsString)],
 ) -> Result<Vec<String>, Error> {
-    let job =
-        Job { limit: LIMIT, program, args: &[], environment, input: b"", wants_output: false };
+    let job = Job { limit: LIMIT, program, args: &[], environment, input: b"", most: 0 };
     let (_, complaints) = job.run().await?;
     let text = String::from_utf8_lossy(&complaints.kept);
     Ok(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect())
@@ -170,23 +206,14 @@ struct Job<'a> {
     args: &'a [&'a str],
     environment: &'a [(&'a str, OsString)],
     input: &'a [u8],
-    wants_output: bool,
+    /// Bytes of stdout that are wanted; 0: none, it goes nowhere.
+    most: usize,
 }
 
 impl Job<'_> {
     /// What it wrote to stdout and stderr; an error unless it ended with status 0.
     async fn run(&self) -> Result<(Taken, Taken), Error> {
-        let start = |source| Error::Start { program: self.program.to_owned(), source };
-        // Without it a program that hangs goes on after Ctrl-C, to the end of its time or for ever; no
-        // thread left for it is no reason not to run the program.
-        listen().ok();
-        let child = self.spawn().map_err(start)?;
-        let (mut output, mut complaints) = (Taken::new(MOST), Taken::new(MOST_COMPLAINTS));
-        let ended = self.end_of(child, &mut output, &mut complaints);
-        let Ok(status) = tokio::time::timeout(self.limit, ended).await else {
-            return Err(Error::TooLong { program: self.program.to_owned(), limit: self.limit });
-        };
-        let status = status.map_err(start)?;
+        let (status, output, complaints) = self.ended().await?;
         if status.success() {
             return Ok((output, complaints));
         }
@@ -197,6 +224,22 @@ impl Job<'_> {
             status: status.to_string(),
             stderr: first.collect::<Vec<_>>().join("; "),
         })
+    }
+
+    /// How it ended, and what it wrote to stdout and stderr.
+    async fn ended(&self) -> Result<(ExitStatus, Taken, Taken), Error> {
+        let start = |source| Error::Start { program: self.program.to_owned(), source };
+        // Without it a program that hangs goes on after Ctrl-C, to the end of its time or for ever; no
+        // thread left for it is no reason not to run the program.
+        listen().ok();
+        let child = self.spawn().map_err(start)?;
+        let (mut output, mut complaints) = (Taken::new(self.most), Taken::new(MOST_COMPLAINTS));
+        let _wait = alive::within(self.limit);
+        let ended = self.end_of(child, &mut output, &mut complaints);
+        let Ok(status) = tokio::time::timeout(self.limit, ended).await else {
+            return Err(Error::TooLong { program: self.program.to_owned(), limit: self.limit });
+        };
+        Ok((status.map_err(start)?, output, complaints))
     }
 
     /// Feeds `child` and listens to it until it has ended.
@@ -241,7 +284,7 @@ impl Job<'_> {
         command.args(self.args).env("LC_ALL", "C");
         command.envs(self.environment.iter().map(|(name, value)| (*name, value)));
         command.stdin(Stdio::piped()).stderr(Stdio::piped());
-        command.stdout(if self.wants_output { Stdio::piped() } else { Stdio::null() });
+        command.stdout(if self.most > 0 { Stdio::piped() } else { Stdio::null() });
         // For its zombie; the group is ended by the guard.
         command.kill_on_drop(true);
         command.process_group(0).spawn()
@@ -267,6 +310,14 @@ struct Taken {
 impl Taken {
     const fn new(most: usize) -> Self {
         Self { kept: Vec::new(), most, is_cut: false }
+    }
+
+    /// All that `program` has written.
+    fn whole(self, program: &str) -> Result<Vec<u8>, Error> {
+        if self.is_cut {
+            return Err(Error::TooMuch { program: program.to_owned(), most: self.most });
+        }
+        Ok(self.kept)
     }
 
     /// Reads to the end of `pipe`; nobody is held up by what is not kept.
@@ -414,6 +465,10 @@ mod tests {
     #[tokio::test]
     async fn a_flood_is_not_kept() {
         let limit = Duration::from_secs(60);
+        let some = ["-c", "1000", "/dev/zero"];
+        assert_eq!(ended_with_most(1000, limit, "head", &some).await.unwrap().output.len(), 1000);
+        let more = ended_with_most(999, limit, "head", &some).await.unwrap_err();
+        assert!(matches!(more, Error::TooMuch { most: 999, .. }), "{more}");
         let flood = [
             "-c",
             "head -c 70000000 /dev/zero; head -c 3000000 /dev/zero | tr '\\0' x >&2; exit 1",

@@ -6,16 +6,22 @@
 //! Every call has a time limit. The engine's `already done` answers (304, a name that is gone) are no
 //! errors, so each step may be repeated.
 
+mod about;
 pub mod body;
 pub mod endpoint;
+pub mod happened;
 pub mod image;
 mod layer;
 mod limit;
 pub mod list;
+pub mod logs;
 mod network;
 mod replace;
+pub mod settings;
+mod start;
 
-use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bollard::errors::Error as Answer;
@@ -25,7 +31,7 @@ use bollard::models::{
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions,
     ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
-    RestartContainerOptions, StartContainerOptions, StopContainerOptions,
+    RestartContainerOptions, StopContainerOptions,
 };
 use bollard::{ClientVersion, Docker};
 use futures_util::{Stream, StreamExt};
@@ -34,6 +40,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::db::value::{ContainerName, ImageRef};
 use crate::host::Error as HostError;
+use crate::host::progress::Progress;
 use crate::plan::NewContainer;
 use crate::state::socket::Listed;
 use crate::state::{Health, Observed, ObservedNetwork, Query};
@@ -143,9 +150,32 @@ impl Error {
                 "bring it: docker pull {image}; or say where it is: db docker_images set {image} service Source archive Path /path/FILE.tar"
             )),
             Self::Endpoint(bad) => Some(bad.remedy()),
-            Self::Refused { .. } | Self::WentBack { .. } => None,
+            Self::Refused { message } => left_behind(message),
+            Self::WentBack { .. } => None,
         }
     }
+}
+
+/// What helps against what an engine that was killed at its work has left, and no call of ours ends.
+///
+/// An address that nobody has is kept by Docker 20.10 until its next start, by Podman 4 with netavark until
+/// the next boot. Podman's storage can have a container that Podman does not know.
+fn left_behind(message: &str) -> Option<String> {
+    if message.contains("is already allocated to container ID") {
+        return Some(
+            "Podman keeps it since a start that was cut off, until the next boot; meanwhile another one: db docker_containers setprop NAME Address A.B.C.D, then wharf retry NAME".to_owned(),
+        );
+    }
+    if message.contains("creating container storage") {
+        let (_, after) = message.split_once("is already in use by ")?;
+        let id = after.split('.').next()?;
+        return Some(format!(
+            "Podman's storage has it since a creation that was cut off, or buildah made it; when it is of no use: podman rm --force {id}"
+        ));
+    }
+    message.contains("Address already in use").then(|| {
+        "when no container has it: systemctl restart docker, which kept it since a start that was cut off".to_owned()
+    })
 }
 
 /// The oldest version of the API that is spoken: Docker 20.10's, and Podman 4's compatible socket.
@@ -155,7 +185,7 @@ const API: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 }
 
 /// How Podman calls itself among the parts of its version.
 const PODMAN: &str = "Podman Engine";
-/// How long Podman may need to clean up after a container that has ended.
+/// How long an engine may need to clean up after a container that has ended.
 const ENDING: Duration = Duration::from_secs(5);
 
 /// Between two looks meanwhile.
@@ -174,6 +204,10 @@ pub struct Engine {
     silence: Duration,
     /// Whether it was found to answer nobody.
     away: watch::Sender<Option<Away>>,
+    /// Where it is told how much of an image has come.
+    progress: Arc<Progress>,
+    /// Calls that it did not answer, or refused.
+    errors: AtomicU64,
 }
 
 impl Engine {
@@ -206,7 +240,13 @@ impl Engine {
             limit,
             silence: image::SILENCE,
             away: watch::Sender::new(None),
+            progress: Arc::default(),
+            errors: AtomicU64::new(0),
         })
+    }
+
+    pub(crate) const fn progress(&self) -> &Arc<Progress> {
+        &self.progress
     }
 
     /// The same, which may be silent for `silence` while it gets an image.
@@ -247,14 +287,18 @@ impl Engine {
         HostError::Engine { doing: doing.into(), source }
     }
 
-    /// Everything that the engine knows and `query` asks for: one list, and one inspect more for each
+    /// Everything that the engine knows and `query` asks for: what it has `listed`, and one inspect more for each
     /// image and for the network that the list does not tell about.
     ///
     /// # Errors
     ///
     /// The engine does not answer.
-    pub async fn observe(&self, query: &Query) -> Result<Observed, HostError> {
-        let listed = match self.list().await {
+    pub async fn observe(
+        &self,
+        listed: Result<Vec<ContainerSummary>, HostError>,
+        query: &Query,
+    ) -> Result<Observed, HostError> {
+        let listed = match listed {
             Err(HostError::Engine { source, .. }) if source.is_about_version() => {
                 self.negotiate().await?;
                 self.list().await?
@@ -289,7 +333,12 @@ impl Engine {
         Ok(self.list().await?.into_iter().map(list::listed).collect())
     }
 
-    async fn list(&self) -> Result<Vec<ContainerSummary>, HostError> {
+    /// All containers.
+    ///
+    /// # Errors
+    ///
+    /// The engine does not answer.
+    pub async fn list(&self) -> Result<Vec<ContainerSummary>, HostError> {
         self.ask_again();
         let begun = Instant::now();
         loop {
@@ -322,8 +371,9 @@ impl Engine {
         }
     }
 
-    /// Creates a container under its record's name; an unfinished one of the same spec is taken.
-    pub(crate) async fn create(&self, new: &NewContainer) -> Result<(), HostError> {
+    /// Creates a container under its record's name; an unfinished one of the same spec is taken, and then
+    /// its id is not told.
+    pub(crate) async fn create(&self, new: &NewContainer) -> Result<Option<String>, HostError> {
         self.create_as(new, new.spec.name.as_str(), &[]).await
     }
 
@@ -332,7 +382,7 @@ impl Engine {
         new: &NewContainer,
         name: &str,
         kept: &[KeptVolume],
-    ) -> Result<(), HostError> {
+    ) -> Result<Option<String>, HostError> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let create = self.client().create_container(Some(options), body::body(new, kept));
         let create = async {
@@ -342,9 +392,9 @@ impl Engine {
                 Err(Answer::DockerResponseServerError { status_code: 409, .. })
                     if Box::pin(self.is_made(name, new)).await =>
                 {
-                    Ok(())
+                    Ok(None)
                 }
-                other => other.map(drop),
+                other => other.map(|made| Some(made.id)),
             }
         };
         self.must(format!("create container {name}"), Box::pin(create)).await
@@ -359,24 +409,6 @@ impl Engine {
         };
         is(list::LABEL_RECORD, new.spec.name.as_str())
             && is(list::LABEL_HASH, new.spec.hash().as_str())
-    }
-
-    pub(crate) async fn start(&self, name: &str) -> Result<(), HostError> {
-        let start = self.client().start_container(name, None::<StartContainerOptions>);
-        let doing = format!("start container {name}");
-        // 304: it runs. A name that is gone is an error here.
-        let start = async {
-            match start.await {
-                Err(Answer::DockerResponseServerError { status_code: 304, .. }) => Ok(()),
-                Err(Answer::DockerResponseServerError { message, .. })
-                    if message.contains("paused container") =>
-                {
-                    self.client().unpause_container(name).await
-                }
-                other => other,
-            }
-        };
-        self.must(doing, start).await
     }
 
     /// Ends its process, within the grace that the container was made with.
@@ -479,11 +511,12 @@ impl Engine {
         self.negotiate().await.is_ok()
     }
 
-    /// The ends of containers that carry our label, as they happen, for as long as the engine lives.
-    pub fn deaths(&self) -> impl Stream<Item = Result<String, HostError>> + '_ {
+    /// The ends of containers that carry our label, and what others change at them, as it happens, for as long as
+    /// the engine lives.
+    pub fn news(&self) -> impl Stream<Item = Result<News, HostError>> + '_ {
         let filters = [
             ("type".to_owned(), vec!["container".to_owned()]),
-            ("event".to_owned(), vec!["die".to_owned(), "destroy".to_owned(), "oom".to_owned()]),
+            ("event".to_owned(), ["die", "destroy", "oom", UPDATE].map(str::to_owned).to_vec()),
             ("label".to_owned(), vec![list::LABEL_RECORD.to_owned()]),
         ];
         let options = EventsOptionsBuilder::default().filters(&filters.into()).build();
@@ -492,15 +525,32 @@ impl Engine {
         client.set_timeout(self.limit.max(Duration::from_secs(1)));
         client.events(Some(options)).map(|event| {
             event.map_err(|error| self.failed("watch events", error)).map(|event| {
-                event
+                let record = event
                     .actor
                     .and_then(|actor| actor.attributes)
                     .and_then(|attributes| attributes.get(list::LABEL_RECORD).cloned())
-                    .unwrap_or_default()
+                    .unwrap_or_default();
+                if event.action.as_deref() == Some(UPDATE) {
+                    News::Changed(record)
+                } else {
+                    News::Ended(record)
+                }
             })
         })
     }
 }
+
+/// What happened to the container of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It has ended, or is gone.
+    Ended(String),
+    /// Its limits or its restart policy were set.
+    Changed(String),
+}
+
+/// The engine's word for it.
+const UPDATE: &str = "update";
 
 /// A volume of the old container that the new one takes over.
 #[derive(Clone, Debug)]

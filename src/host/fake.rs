@@ -4,13 +4,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::db::value::{ContainerName, Port};
 use crate::host::{Error, Host, engine};
-use crate::plan::{NewContainer, Proof, Step, StepId};
+use crate::plan::{Limits, NewContainer, Proof, Step, StepId};
 use crate::state::layer::{Layer, LayerQuery};
 use crate::state::trouble::{Autopsy, FailedReplacement, Trouble};
 use crate::state::{
@@ -49,6 +50,8 @@ pub(crate) struct FakeHost {
     layers: RefCell<BTreeMap<ContainerName, Layer>>,
     /// What went wrong with containers.
     troubles: RefCell<BTreeMap<ContainerName, Trouble>>,
+    /// What templates came to.
+    rendered: RefCell<BTreeMap<PathBuf, (String, Vec<u8>)>>,
     /// The journal.
     under_way: RefCell<BTreeMap<StepId, String>>,
 }
@@ -101,6 +104,13 @@ impl FakeHost {
         state.facts.is_podman = is_podman;
     }
 
+    /// Somebody writes into each file of ours.
+    pub(crate) fn spoil_files(&self) {
+        for file in self.state.borrow_mut().files.values_mut() {
+            "another".clone_into(&mut file.hash);
+        }
+    }
+
     /// The guard is gone from the kernel, or not as it was loaded.
     pub(crate) fn lose_guard(&self, guard: ObservedGuard, in_force: Guard) {
         let mut state = self.state.borrow_mut();
@@ -116,6 +126,21 @@ impl FakeHost {
         if let Some(found) = self.state.borrow_mut().containers.get_mut(name) {
             found.state = state;
         }
+    }
+
+    /// It is `now`.
+    pub(crate) fn set_clock(&self, now: jiff::Zoned) {
+        self.state.borrow_mut().facts.now = Some(now);
+    }
+
+    /// Nothing is remembered of what went wrong, as after a long time.
+    pub(crate) fn forget_troubles(&self) {
+        self.troubles.borrow_mut().clear();
+    }
+
+    /// What the container `name` was made from.
+    pub(crate) fn spec(&self, name: &ContainerName) -> Value {
+        self.specs.borrow().get(name).cloned().unwrap_or_default()
     }
 
     pub(crate) fn state(&self) -> Observed {
@@ -146,6 +171,8 @@ impl FakeHost {
             health: None,
             published: BTreeSet::new(),
             networks: None,
+            address: None,
+            settings: None,
         };
         state.containers.insert(spec.name.clone(), found);
         state.facts.existing.insert(spec.name.clone());
@@ -158,7 +185,13 @@ impl FakeHost {
         let spec = self.specs.borrow().get(name).cloned().unwrap_or_default();
         let ports: BTreeSet<Port> = published(&spec).filter(|_| up).collect();
         let mut state = self.state.borrow_mut();
+        let address = address(&spec).filter(|_| up);
+        let is_taken = |(other, found): (&ContainerName, &ObservedContainer)| {
+            address.is_some() && other != name && found.address == address
+        };
+        assert!(!state.containers.iter().any(is_taken), "{address:?} of {name} is taken");
         let Some(found) = state.containers.get_mut(name) else { return };
+        found.address = address;
         if up {
             found.state = Running::Running;
         } else if found.state != Running::Created {
@@ -169,6 +202,17 @@ impl FakeHost {
         for port in ports {
             let before = state.facts.published.insert(port, name.clone());
             assert!(before.is_none(), "port {port} is taken twice");
+        }
+    }
+
+    fn update(&self, name: &ContainerName, limits: &Limits) {
+        let mut state = self.state.borrow_mut();
+        let found = state.containers.get_mut(name);
+        if let Some(settings) = found.and_then(|found| found.settings.as_mut()) {
+            settings.memory_bytes = limits.memory_bytes.unwrap_or(settings.memory_bytes);
+            if limits.restart_policy {
+                settings.restart_policy.clear();
+            }
         }
     }
 
@@ -292,6 +336,11 @@ impl FakeHost {
     }
 }
 
+/// The address in a canonical spec.
+fn address(spec: &Value) -> Option<Ipv4Addr> {
+    spec.pointer("/attachment/bridge/address")?.as_str()?.parse().ok()
+}
+
 /// The host ports in a canonical spec.
 fn published(spec: &Value) -> impl Iterator<Item = Port> {
     let list = spec.pointer("/attachment/bridge/published").and_then(Value::as_array).cloned();
@@ -303,6 +352,8 @@ fn published(spec: &Value) -> impl Iterator<Item = Port> {
 }
 
 impl Host for FakeHost {
+    async fn look_ahead(&self) {}
+
     async fn observe(&self, _: &Query) -> Result<Observed, Error> {
         Ok(self.state())
     }
@@ -323,6 +374,17 @@ impl Host for FakeHost {
         Ok(BTreeMap::new())
     }
 
+    fn rendered(&self, target: &Path, source: &str) -> Option<Vec<u8>> {
+        let rendered = self.rendered.borrow();
+        let (of, content) = rendered.get(target)?;
+        (of == source).then(|| content.clone())
+    }
+
+    fn keep_rendered(&self, target: &Path, source: &str, content: &[u8]) {
+        let kept = (source.to_owned(), content.to_owned());
+        self.rendered.borrow_mut().insert(target.to_owned(), kept);
+    }
+
     fn troubles(&self) -> BTreeMap<ContainerName, Trouble> {
         self.troubles.borrow().clone()
     }
@@ -334,6 +396,15 @@ impl Host for FakeHost {
             troubles.insert(name.clone(), trouble.clone());
         }
         Ok(())
+    }
+
+    fn trust(&self, right: &BTreeMap<ContainerName, String>, _: &Observed) {
+        let mut state = self.state.borrow_mut();
+        for name in right.keys() {
+            if let Some(found) = state.containers.get_mut(name) {
+                found.settings = None;
+            }
+        }
     }
 
     fn recall(&self, names: &[ContainerName]) -> BTreeMap<ContainerName, Value> {
@@ -375,8 +446,7 @@ impl Host for FakeHost {
                 self.state.borrow_mut().images.insert(image.clone(), "image".to_owned());
             }
             Step::RemoveLeftover { id, .. } => {
-                let is_there = self.remove(id);
-                assert!(is_there, "{step} is done by two steps");
+                assert!(self.remove(id), "{step} is done by two steps");
             }
             Step::RemoveContainer { id, .. } => drop(self.remove(id)),
             Step::RestoreName { id, name } => self.restore(id, name),
@@ -403,6 +473,7 @@ impl Host for FakeHost {
                     self.remove(previous);
                 }
             }
+            Step::UpdateContainer { name, limits, .. } => self.update(name, limits),
             Step::Adjust(_)
             | Step::AwaitReady { .. }
             | Step::ReloadRules(_)
@@ -431,7 +502,7 @@ impl Host for FakeHost {
         self.under_way.borrow_mut().clear();
     }
 
-    async fn settle(&self) {}
+    async fn settle(&self, _: Option<&BTreeSet<String>>) {}
 
     fn tidy(&self, _: &BTreeSet<PathBuf>) {
         self.quiet();

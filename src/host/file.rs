@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::host::memory::Memory;
 use crate::host::process::is_gone;
-use crate::host::{Error, command, failpoint};
+use crate::host::{Error, command, failpoint, outside};
 use crate::state::container::hex;
 use crate::state::{ObservedFile, RenderedFile};
 
@@ -137,7 +137,13 @@ async fn accept(check: &[String], staged: &Path, target: &Path) -> Result<(), Er
     let path = staged.to_string_lossy();
     let args: Vec<String> = args.iter().map(|arg| arg.replace("{file}", &path)).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    match command::run(program, &args, b"").await {
+    // The packet filter's own programs need what we have ourselves.
+    let ran = if matches!(program.as_str(), "nft" | "iptables-restore" | "ip6tables-restore") {
+        command::run(program, &args, b"").await
+    } else {
+        outside::run(program, &args).await
+    };
+    match ran {
         Ok(_) => Ok(()),
         Err(error) if error.is_missing() => Ok(()),
         Err(source) => Err(Error::Refused { path: target.to_owned(), source }),
@@ -163,13 +169,18 @@ pub fn remove(path: &Path) -> Result<(), Error> {
 /// # Errors
 ///
 /// One cannot be made.
-pub fn make_directories(directories: &BTreeSet<PathBuf>) -> Result<(), Error> {
+pub async fn make_directories(directories: &BTreeSet<PathBuf>) -> Result<(), Error> {
     for path in directories {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(path)
-            .map_err(|source| Error::File { path: path.clone(), source })?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
+        let Err(source) = made else { continue };
+        // The root of the data may be anywhere, and a confined service may write in some places only.
+        if !outside::is_confined() {
+            return Err(Error::File { path: path.clone(), source });
+        }
+        let place = path.to_string_lossy();
+        outside::run("install", &["-d", "-m", "0755", "--", &place]).await.map_err(|source| {
+            Error::Command { doing: format!("making the directory {}", path.display()), source }
+        })?;
     }
     Ok(())
 }

@@ -100,6 +100,8 @@ mod tests {
         let name = value::container_name("wiki").unwrap();
         let found = ObservedContainer {
             networks: None,
+            address: None,
+            settings: None,
             id: id.to_owned(),
             hash: String::new(),
             generation: 1,

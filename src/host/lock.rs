@@ -4,14 +4,14 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::host::file;
+use crate::host::{alive, file};
 
 /// The lock could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -58,11 +58,13 @@ impl PassLock {
         let mut handle = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut options = fs::OpenOptions::new();
-                options.create(true).truncate(false).read(true).write(true).open(path)
+                // Whoever can open it can keep it, and with it all passes.
+                options.mode(0o600).create(true).truncate(false).read(true).write(true).open(path)
             }
             other => other,
         }
         .map_err(failed)?;
+        let _wait = alive::within(limit);
         let begun = tokio::time::Instant::now();
         loop {
             match Flock::lock(handle, FlockArg::LockExclusiveNonblock) {

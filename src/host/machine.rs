@@ -11,6 +11,18 @@ pub fn memory_bytes() -> Option<u64> {
     procfs::Meminfo::current().ok().map(|memory| memory.mem_total)
 }
 
+/// What the machine calls itself.
+pub fn name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim_end().to_owned()
+}
+
+/// The kernel's name for this boot; `None` where it does not tell.
+pub fn boot() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(boot.trim().to_owned()).filter(|boot| !boot.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

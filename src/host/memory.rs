@@ -15,10 +15,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::db::value::{self, ContainerName};
-use crate::host::{Error, file};
+use crate::host::{Error, file, machine};
 use crate::state::container::hex;
 use crate::state::trouble::Trouble;
-use crate::state::{ContainerSpec, PacketFilter};
+use crate::state::{ContainerSpec, ForwardingBy, PacketFilter};
 
 /// The directory of what we did last.
 #[derive(Clone, Debug)]
@@ -216,6 +216,24 @@ impl Memory {
         write(&self.store_file(), identity.as_bytes())
     }
 
+    fn records_file(&self) -> PathBuf {
+        self.0.join("records")
+    }
+
+    /// The fingerprint of the records that were applied last.
+    pub fn records(&self) -> Option<String> {
+        fs::read_to_string(self.records_file()).ok()
+    }
+
+    /// Keeps it.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn remember_records(&self, fingerprint: &str) -> Result<(), Error> {
+        write(&self.records_file(), fingerprint.as_bytes())
+    }
+
     fn guard_file(&self) -> PathBuf {
         self.0.join("guard.json")
     }
@@ -239,13 +257,33 @@ impl Memory {
         fs::read_to_string(self.guard_text_file(filter)).ok()
     }
 
-    /// Keeps what was loaded, and its text.
+    /// What the guard's unit loads after that, so that flows are marked.
+    fn guard_marks_file(&self) -> PathBuf {
+        self.0.join("guard-marks.nft")
+    }
+
+    /// Whether what was loaded last marks flows.
+    pub fn has_guard_marks(&self) -> bool {
+        self.guard_marks_file().exists()
+    }
+
+    /// Keeps what was loaded: its text, and what lets its flows be marked.
     ///
     /// # Errors
     ///
     /// It cannot be written.
-    pub fn remember_guard(&self, guard: &LoadedGuard, text: &[u8]) -> Result<(), Error> {
+    pub fn remember_guard(
+        &self,
+        guard: &LoadedGuard,
+        text: &[u8],
+        marks: Option<&str>,
+    ) -> Result<(), Error> {
+        // The marks of another text are none: a kill in between leaves a guard without.
+        file::remove(&self.guard_marks_file())?;
         write(&self.guard_text_file(guard.filter), text)?;
+        if let Some(marks) = marks {
+            write(&self.guard_marks_file(), marks.as_bytes())?;
+        }
         write(&self.guard_file(), &serde_json::to_vec(guard).unwrap_or_default())?;
         let other = match guard.filter {
             PacketFilter::Nftables => PacketFilter::Iptables,
@@ -260,6 +298,7 @@ impl Memory {
     ///
     /// It is there and cannot be removed.
     pub fn forget_guard(&self) -> Result<(), Error> {
+        file::remove(&self.guard_marks_file())?;
         file::remove(&self.guard_text_file(PacketFilter::Nftables))?;
         file::remove(&self.guard_text_file(PacketFilter::Iptables))?;
         file::remove(&self.guard_file())
@@ -269,9 +308,15 @@ impl Memory {
         self.0.join("forwarding-was-off")
     }
 
-    /// Whether it was us who turned forwarding on.
-    pub fn forwarding_is_ours(&self) -> bool {
-        self.forwarding_file().exists()
+    /// Whose forwarding is, which `is_on` now.
+    pub fn forwarding_by(&self, is_on: bool) -> ForwardingBy {
+        let kept = fs::read_to_string(self.forwarding_file());
+        match (kept, machine::boot()) {
+            (_, _) if !is_on => ForwardingBy::Us,
+            (Ok(kept), Some(boot)) if kept == was_off(&boot) => ForwardingBy::Us,
+            (Ok(_), _) => ForwardingBy::NotKnown,
+            (Err(_), _) => ForwardingBy::Others,
+        }
     }
 
     /// Keeps that forwarding was off before us.
@@ -280,7 +325,8 @@ impl Memory {
     ///
     /// It cannot be written.
     pub fn remember_forwarding(&self) -> Result<(), Error> {
-        write(&self.forwarding_file(), b"net.ipv4.ip_forward was 0\n")
+        let kept = was_off(&machine::boot().unwrap_or_default());
+        write(&self.forwarding_file(), kept.as_bytes())
     }
 
     /// Drops it.
@@ -291,6 +337,10 @@ impl Memory {
     pub fn forget_forwarding(&self) -> Result<(), Error> {
         file::remove(&self.forwarding_file())
     }
+}
+
+fn was_off(boot: &str) -> String {
+    format!("net.ipv4.ip_forward was 0 in boot {boot}\n")
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<(), Error> {

@@ -8,48 +8,48 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use jiff::Zoned;
-use nix::ifaddrs::InterfaceAddress;
+use ipnet::{IpNet, Ipv4Net};
 use procfs::net::{TcpState, route, tcp, tcp6};
 
 pub use watch::Watch;
 
 use crate::db::value::Port;
-use crate::host::{Error, machine, socket};
-use crate::settings::Root;
+use crate::host::{Error, machine, outside, socket};
+use crate::settings::{Root, zone};
 use crate::state::socket::{Holder, Socket};
 use crate::state::{Facts, Observed, Query};
 
+use link::{Address, Link};
 use routing::Suse;
 
 /// Bridges of engines and virtual machines: what is connected to them is not the local network.
 const INSIDE: [&str; 8] = ["lo", "docker", "br-", "podman", "cni", "virbr", "veth", "lxcbr"];
 
-/// Adds what the kernel tells to `observed`, and what does not exist of what `query` names.
+/// What the kernel tells, and what does not exist of what `query` names.
 ///
 /// # Errors
 ///
 /// A table of the kernel cannot be read.
-pub fn facts(query: &Query, root: &Root, observed: &mut Observed) -> Result<(), Error> {
+pub fn facts(query: &Query, root: &Root) -> Result<Facts, Error> {
     let bridge = query.bridge.as_ref().map_or("", |bridge| bridge.name.as_str());
     let suse = Suse::read(root);
-    let interfaces = interfaces()?;
-    let facts = &mut observed.facts;
-    let around = around(bridge, &interfaces, root, &suse)?;
-    around.tell(facts);
-    facts.routes = routes()?;
+    let links = links()?;
+    let routes = routes()?;
+    let around = around(bridge, &links, &routes, root, &suse)?;
+    let mut facts = Facts { routes, ..Facts::default() };
+    around.tell(&mut facts);
     if !facts.routes.values().any(|interface| interface == bridge) {
         facts.peers = peers()?;
     }
     facts.forwarders = routing::forwarders(root, &suse);
     facts.suse_services = routing::takes_services(root);
-    let names = interfaces.iter().map(|interface| interface.interface_name.as_str());
+    let names = links.iter().map(|link| link.name.as_str());
     facts.foreign_bridges = routing::bridges(names, bridge);
     facts.foreign_bridges.extend(around.inner.into_iter().filter(|name| name != "docker0"));
-    facts.missing = query.mount_sources.iter().filter(|path| !path.exists()).cloned().collect();
-    taken(query, observed)
+    facts.missing = missing(query);
+    Ok(facts)
 }
 
 /// What the kernel alone tells, without a question to the engine: nothing is known of ports then.
@@ -60,13 +60,14 @@ pub fn facts(query: &Query, root: &Root, observed: &mut Observed) -> Result<(), 
 pub fn facts_without_engine(query: &Query, root: &Root) -> Result<Facts, Error> {
     let bridge = query.bridge.as_ref().map_or("", |bridge| bridge.name.as_str());
     let suse = Suse::read(root);
-    let around = around(bridge, &interfaces()?, root, &suse)?;
+    let routes = routes()?;
+    let around = around(bridge, &links()?, &routes, root, &suse)?;
     let mut facts = Facts {
-        routes: routes()?,
+        routes,
         forwarders: routing::forwarders(root, &suse),
-        missing: query.mount_sources.iter().filter(|path| !path.exists()).cloned().collect(),
+        missing: missing(query),
         memory_bytes: machine::memory_bytes(),
-        now: Some(Zoned::now()),
+        now: Some(zone::now()),
         foreign_bridges: around.inner.clone(),
         ..Facts::default()
     };
@@ -78,9 +79,8 @@ fn kernel<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> i
     move |source| Error::Kernel { what, source: Box::new(source) }
 }
 
-/// All addresses of all interfaces.
-fn interfaces() -> Result<Vec<InterfaceAddress>, Error> {
-    Ok(nix::ifaddrs::getifaddrs().map_err(kernel("interfaces"))?.collect())
+fn links() -> Result<Vec<Link>, Error> {
+    link::links().map_err(kernel("interfaces"))
 }
 
 /// What is around this host.
@@ -111,53 +111,49 @@ impl Around {
 /// names the inner interfaces, those of IPv4 behind these and no others.
 fn around(
     bridge: &str,
-    interfaces: &[InterfaceAddress],
+    links: &[Link],
+    routes: &BTreeMap<IpNet, String>,
     root: &Root,
     suse: &Suse,
 ) -> Result<Around, Error> {
-    let links = link::links().map_err(kernel("interfaces"))?;
-    let (defaults, defaults6) = (routing::defaults(&routes()?), routing::defaults6());
+    let defaults = routing::defaults(routes);
     let mut around = Around {
-        inner: link::inner_bridges(&links, bridge, &defaults),
+        inner: link::inner_bridges(links, bridge, &defaults),
         internal: routing::internal(root, suse),
         ..Around::default()
     };
     let mut outer = BTreeSet::new();
-    for interface in interfaces {
-        let name = &interface.interface_name;
+    for Address { interface: name, address } in
+        link::addresses(links).map_err(kernel("addresses"))?
+    {
         let is_inside = INSIDE.iter().any(|prefix| name.starts_with(prefix));
-        if name == bridge || is_inside || around.inner.contains(name) {
+        if name == bridge || is_inside || around.inner.contains(&name) {
             continue;
         }
-        let named = suse.is_local(name);
-        let counts = |is_private: bool| named.unwrap_or(is_private);
-        let (Some(address), Some(mask)) = (interface.address, interface.netmask) else { continue };
-        if let (Some(ip), Some(mask)) = (address.as_sockaddr_in(), mask.as_sockaddr_in()) {
-            let network = Ipv4Net::with_netmask(ip.ip(), mask.ip()).map(|net| net.trunc());
-            around.addresses.insert(IpAddr::V4(ip.ip()));
-            let local = |net: &Ipv4Net| counts(net.addr().is_private());
-            around.local.extend(network.ok().filter(local).map(IpNet::V4));
-            outer.insert(name);
-        } else if let (Some(ip), Some(mask)) = (address.as_sockaddr_in6(), mask.as_sockaddr_in6()) {
-            around.addresses.insert(IpAddr::V6(ip.ip()));
-            let network = Ipv6Net::with_netmask(ip.ip(), mask.ip()).map(|net| net.trunc());
-            let Ok(network) = network else { continue };
-            // Never link-local: every link has that network, the provider's too.
-            if network.addr().is_unicast_link_local() {
-                continue;
+        around.addresses.insert(address.addr());
+        let named = suse.is_local(&name);
+        match address.trunc() {
+            IpNet::V4(network) => {
+                let is_local = named.unwrap_or_else(|| network.addr().is_private());
+                around.local.extend(is_local.then_some(IpNet::V4(network)));
             }
-            outer.insert(name);
-            if !network.addr().is_unique_local() {
+            // Never link-local: every link has that network, the provider's too.
+            IpNet::V6(network) if network.addr().is_unicast_link_local() => continue,
+            IpNet::V6(network) if !network.addr().is_unique_local() => {
                 let of_it = around.prefixes.entry(name.clone()).or_default();
                 of_it.insert(IpNet::V6(network));
-            } else if named != Some(false) {
-                around.local.insert(IpNet::V6(network));
+            }
+            IpNet::V6(network) => {
+                around.local.extend((named != Some(false)).then_some(IpNet::V6(network)));
             }
         }
+        outer.insert(name);
     }
-    // With one interface, its global network is the provider's.
-    let many = outer.len() > 1;
-    around.prefixes.retain(|name, _| many && !defaults6.contains(name));
+    if !around.prefixes.is_empty() {
+        // With one interface, its global network is the provider's.
+        let (many, defaults) = (outer.len() > 1, routing::defaults6());
+        around.prefixes.retain(|name, _| many && !defaults.contains(name));
+    }
     Ok(around)
 }
 
@@ -188,8 +184,19 @@ fn peers() -> Result<BTreeSet<Ipv4Addr>, Error> {
         .collect())
 }
 
-/// Who holds the ports that records want, other than containers of ours.
-fn taken(query: &Query, observed: &mut Observed) -> Result<(), Error> {
+/// The sources of mounts that are not there. One that cannot be looked at may be there: the engine, which
+/// sees all, says when it is not.
+fn missing(query: &Query) -> BTreeSet<PathBuf> {
+    let sources = query.mount_sources.iter();
+    sources.filter(|path| matches!(path.try_exists(), Ok(false))).cloned().collect()
+}
+
+/// Adds who holds the ports that records want, other than containers of ours.
+///
+/// # Errors
+///
+/// A table of the kernel cannot be read.
+pub async fn taken(query: &Query, observed: &mut Observed) -> Result<(), Error> {
     let mut taken: BTreeMap<Port, String> = BTreeMap::new();
     for foreign in &observed.foreign {
         for port in foreign.published.intersection(&query.ports) {
@@ -203,7 +210,7 @@ fn taken(query: &Query, observed: &mut Observed) -> Result<(), Error> {
     if !unknown.is_empty() {
         let mut listeners = socket::listening()?;
         listeners.retain(|socket| unknown.contains(&port_of(socket)));
-        taken.extend(holders(&listeners, observed));
+        taken.extend(holders(&listeners, observed).await);
     }
     observed.facts.taken = taken;
     Ok(())
@@ -214,12 +221,12 @@ fn port_of(socket: &Socket) -> Port {
 }
 
 /// The processes behind `listeners`; a process inside a container of ours is not foreign.
-fn holders(listeners: &[Socket], observed: &Observed) -> BTreeMap<Port, String> {
+async fn holders(listeners: &[Socket], observed: &Observed) -> BTreeMap<Port, String> {
     if listeners.is_empty() {
         return BTreeMap::new();
     }
     let inodes = listeners.iter().map(|socket| socket.inode).collect();
-    let holders = socket::holders(&inodes);
+    let holders = outside::holders(&inodes).await;
     let mut found = BTreeMap::new();
     for socket in listeners {
         let who = match holders.get(&socket.inode) {
@@ -240,8 +247,14 @@ fn is_proxy(holder: &Holder) -> bool {
 }
 
 /// Whether a process belongs to a container of ours: the engines put its id into the cgroup's path.
+///
+/// Podman's `conmon` holds the ports of its container, and the list of Podman 4 has only the first of
+/// neighbouring ones. Without systemd all of them are in one cgroup; their command lines have the id.
 fn is_ours(holder: &Holder, observed: &Observed) -> bool {
-    let has = |id: &str| !id.is_empty() && holder.groups.iter().any(|group| group.contains(id));
+    let has = |id: &str| {
+        let is_named = || holder.words.iter().any(|word| word == id);
+        !id.is_empty() && (holder.groups.iter().any(|group| group.contains(id)) || is_named())
+    };
     observed.containers.values().any(|container| has(&container.id))
 }
 

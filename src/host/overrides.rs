@@ -9,10 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::desired::Overrides;
-use crate::host::{Error, file};
-
-/// `/run` is emptied at boot on most systems, and on the others the boot's id tells.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+use crate::host::{Error, file, machine};
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -20,8 +17,9 @@ struct Kept {
     overrides: Overrides,
 }
 
+/// `/run` is emptied at boot on most systems, and on the others the boot's id tells.
 fn boot() -> String {
-    fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned()
+    machine::boot().unwrap_or_default()
 }
 
 /// The overrides of this boot.

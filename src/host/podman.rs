@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::db::value::ContainerName;
-use crate::host::{Error, command};
+use crate::host::{Error, outside};
 
 /// Has the rules of `names`, which run, written again.
 pub(super) async fn reload(names: &BTreeSet<ContainerName>) -> Result<(), Error> {
@@ -17,7 +17,7 @@ pub(super) async fn reload(names: &BTreeSet<ContainerName>) -> Result<(), Error>
         "Podman's rules for the bridge were gone; podman network reload writes them again"
     );
     let args: Vec<&str> = ["network", "reload"].into_iter().chain(names).collect();
-    let done = command::run("podman", &args, b"").await;
+    let done = outside::run("podman", &args).await;
     done.map(drop).map_err(|source| {
         let doing = "having Podman write its rules again".to_owned();
         Error::Command { doing, source }

@@ -91,6 +91,12 @@ pub fn group_lives(leader: u32) -> bool {
     i32::try_from(leader).is_ok_and(|group| killpg(Pid::from_raw(group), None).is_ok())
 }
 
+/// Whether a process with one of these names runs; the kernel keeps fifteen bytes of a name.
+pub fn is_called(names: &[&str]) -> bool {
+    let all = procfs::process::all_processes().into_iter().flatten().flatten();
+    all.filter_map(|process| process.stat().ok()).any(|stat| names.contains(&stat.comm.as_str()))
+}
+
 /// The process that started this one, the one that started that one, and so on; `None` when `/proc` does
 /// not tell.
 pub fn ancestors() -> Option<Vec<Process>> {
@@ -122,6 +128,13 @@ mod tests {
         assert!(this.lives());
         assert!(!Process { born: this.born + 1, ..this }.lives());
         assert!(!this.ends_within(Duration::from_millis(50)));
+    }
+
+    #[test]
+    fn a_process_is_found_by_its_name() {
+        let own = Entry::myself().unwrap().stat().unwrap().comm;
+        assert!(is_called(&["-", &own]));
+        assert!(!is_called(&["no such name /"]));
     }
 
     #[test]

@@ -19,8 +19,9 @@ use crate::state::container::Readiness;
 /// For one try.
 const TRY: Duration = Duration::from_secs(1);
 
-/// Between two tries, at first; it doubles up to [`SLOWEST`].
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// Between two tries, at first; it doubles up to [`SLOWEST`]. Many programs listen a few milliseconds after their
+/// start, and a try costs less than one.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
 /// Longest pause between two tries.
 const SLOWEST: Duration = Duration::from_millis(320);

@@ -24,7 +24,7 @@ pub(super) async fn replace(
     new: &NewContainer,
     proof: Option<&Proof>,
 ) -> Result<(), Error> {
-    file::make_directories(&new.directories)?;
+    file::make_directories(&new.directories).await?;
     let mut proof = proof.cloned();
     if let Some(proof) = &mut proof
         && !proof.is_said
@@ -33,7 +33,7 @@ pub(super) async fn replace(
         // Many records name a port on which nothing listens: that is no fault of the new one.
         proof.readiness = Readiness::Running;
     }
-    system.engine.put_in_place(old, new).await?;
+    let id = Box::pin(system.engine.put_in_place(old, new)).await?;
     let name = &new.spec.name;
     if let Some(proof) = &proof {
         finish(system, name, old, old_is_up, proof).await?;
@@ -41,6 +41,7 @@ pub(super) async fn replace(
         system.engine.start(name.as_str()).await?;
         system.engine.remove(old).await?;
     }
+    system.note_made(name, id);
     system.memory.remember_spec(&new.spec)
 }
 

@@ -81,7 +81,9 @@ fn holder(process: &Process) -> Holder {
     let groups = process.cgroups().map(|groups| {
         groups.into_iter().map(|group| group.pathname).filter(|path| path != "/").collect()
     });
-    Holder { pid: process.pid(), name, groups: groups.unwrap_or_default() }
+    // Podman's conmon has its container's id among its words, and where systemd is not, nowhere else.
+    let words = if name == "conmon" { process.cmdline().unwrap_or_default() } else { Vec::new() };
+    Holder { pid: process.pid(), name, groups: groups.unwrap_or_default(), words }
 }
 
 /// Every listening socket, with who has it.

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::host::{Error, command};
+use crate::host::{Error, outside};
 
 /// Source: `ip-sysctl.rst` of the kernel, `ip_forward`.
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -89,8 +89,9 @@ pub fn bridge_filter() -> Result<Option<bool>, Error> {
 /// The kernel has no `br_netfilter`, or it cannot be set.
 pub async fn set_bridge_filter() -> Result<(), Error> {
     if !Path::new(BRIDGE_FILTER[0]).exists() {
-        command::run("modprobe", &["br_netfilter"], b"").await.map_err(|source| {
-            Error::Command { doing: "loading the kernel module br_netfilter".to_owned(), source }
+        outside::run("modprobe", &["br_netfilter"]).await.map_err(|source| Error::Command {
+            doing: "loading the kernel module br_netfilter".to_owned(),
+            source,
         })?;
     }
     BRIDGE_FILTER.iter().try_for_each(|path| write(path))

@@ -4,8 +4,8 @@
 //!
 //! A machine without a log daemon, or one whose daemon hangs, is no reason to stop: the line is then lost.
 
+use crate::settings::zone;
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ impl Syslog {
         let socket = UnixDatagram::unbound().ok();
         let socket = socket.filter(|socket| socket.set_nonblocking(true).is_ok());
         let head = format!("{ident}[{}]", std::process::id());
-        Self { socket, path, head, zone: zone(), patience: PATIENCE }
+        Self { socket, path, head, zone: zone::local(), patience: PATIENCE }
     }
 
     /// Sends one line; control characters are written as the log daemons do it (`#012`).
@@ -72,18 +72,6 @@ impl Syslog {
             }
         }
     }
-}
-
-/// The zone of this machine.
-///
-/// Read here: jiff looks through all of `/usr/share/zoneinfo` for the name of the zone, which no line of
-/// the log needs, and that takes longer than many a handler.
-fn zone() -> TimeZone {
-    if std::env::var_os("TZ").is_some() {
-        return TimeZone::system();
-    }
-    let file = fs::read("/etc/localtime").ok();
-    file.and_then(|file| TimeZone::tzif("Local", &file).ok()).unwrap_or(TimeZone::UTC)
 }
 
 #[cfg(test)]

@@ -8,6 +8,10 @@
 //! comes later waits anew, and the answer is written into it before it is let go. Who then gets it
 //! and finds no answer knows that the one before was killed, and goes on in his place.
 //!
+//! What joins has to come before the event begins: whoever signals later may have changed what was read by
+//! then. So that a storm is few events all the same, who has the turn waits while others keep joining him
+//! ([`storm`]).
+//!
 //! A handler that signals an event itself is not made to wait for its own end. The file of the turn names
 //! the process that has it, and the handler that it runs: who descends from one of them, or is in the
 //! handler's process group, is inside. What a handler has left behind, or detached from itself, is not,
@@ -19,6 +23,7 @@
 //! How deep events may be in one another: [`inside`].
 
 pub mod inside;
+mod storm;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -39,6 +44,8 @@ use sha2::{Digest, Sha256};
 use crate::host::Error;
 use crate::host::process::{self, Process};
 use crate::state::container::hex;
+
+use storm::Joined;
 
 /// Names the event in which a handler runs.
 pub const VARIABLE: &str = "WHARF_EVENT";
@@ -126,7 +133,7 @@ pub enum Turn {
 pub struct Held {
     directory: PathBuf,
     lock: Flock<File>,
-    joined: Option<Flock<File>>,
+    joined: Option<Joined>,
 }
 
 impl Held {
@@ -160,7 +167,9 @@ impl Held {
     /// The answer cannot be written; those who have joined then signal the event again.
     pub fn finish(mut self, answer: Answer) -> io::Result<()> {
         if let Some(joined) = &mut self.joined {
-            write(joined, &serde_json::to_vec(&answer).unwrap_or_default())?;
+            // Without it the next ones are more events, and nothing is lost.
+            joined.remember(&self.directory).ok();
+            write(&mut joined.file, &serde_json::to_vec(&answer).unwrap_or_default())?;
         }
         write(&mut self.lock, b"")
     }
@@ -187,35 +196,36 @@ pub fn take(
 ) -> Result<Turn, Error> {
     let path = directory.join(TURN);
     let waiting = directory.join("waiting");
-    let place = waiting.join(name(call));
+    let name = name(call);
+    let place = waiting.join(&name);
     fs::create_dir_all(&waiting).map_err(|source| Error::File { path: waiting, source })?;
     loop {
-        let mut file = match Flock::lock(open(&path)?, FlockArg::LockExclusiveNonblock) {
-            Ok(mut lock) => {
-                return match holder(&mut lock).filter(|dead| is_within(directory, dead, running)) {
-                    // Its `signal-event` was killed, and it must not wait for itself.
-                    Some(dead) => Ok(Turn::Within(dead)),
-                    None => Ok(Turn::Ours(begin(directory, lock, None, tell)?)),
-                };
-            }
-            Err((file, Errno::EWOULDBLOCK)) => file,
+        let is_storm = storm::is_on(directory, &name);
+        let (mut file, free) = match Flock::lock(open(&path)?, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => (open(&path)?, Some(lock)),
+            Err((file, Errno::EWOULDBLOCK)) => (file, None),
             Err((_, errno)) => return Err(failed(&path, errno)),
         };
+        // Also one whose `signal-event` was killed: its handler must not wait for itself.
         if let Some(holder) =
             holder(&mut file).filter(|holder| is_within(directory, holder, running))
         {
             return Ok(Turn::Within(holder));
         }
-        let mut joined = waited(&place, &path, tell)?;
-        if let Some(answer) = json(&mut joined) {
+        // Who waits for the same is joined, though the turn be free.
+        if let Some(lock) = free.filter(|_| !is_storm && !place.exists()) {
+            return Ok(Turn::Ours(begin(directory, lock, None, tell)?));
+        }
+        let mut joined = Joined::new(&name, &place, &path, tell)?;
+        if let Some(answer) = json(&mut joined.file) {
             return Ok(Turn::Joined(answer));
         }
         // Without its name it is that of an event that was broken off after it had begun.
         let is_named = fs::metadata(&place)
-            .and_then(|named| Ok(named.ino() == joined.metadata()?.ino()))
+            .and_then(|named| Ok(named.ino() == joined.file.metadata()?.ino()))
             .unwrap_or(false);
         if is_named {
-            let lock = waited(&path, &path, tell)?;
+            let lock = joined.outlast(is_storm, || waited(open(&path)?, &path, &path, tell))?;
             fs::remove_file(&place).map_err(|source| Error::File { path: place, source })?;
             return Ok(Turn::Ours(begin(directory, lock, Some(joined), tell)?));
         }
@@ -244,7 +254,7 @@ pub fn current(directory: &Path) -> Option<Holder> {
 fn begin(
     directory: &Path,
     mut lock: Flock<File>,
-    joined: Option<Flock<File>>,
+    joined: Option<Joined>,
     tell: &dyn Fn(&str),
 ) -> Result<Held, Error> {
     if let Some(dead) = holder(&mut lock)
@@ -331,9 +341,13 @@ fn failed(path: &Path, errno: Errno) -> Error {
     Error::File { path: PathBuf::from(path), source: errno.into() }
 }
 
-/// The lock on `path`, as long as that may take.
-fn waited(path: &Path, turn: &Path, tell: &(dyn Fn(&str) + Sync)) -> Result<Flock<File>, Error> {
-    let mut file = open(path)?;
+/// The lock on `file`, which is that of `path`, as long as that may take.
+fn waited(
+    mut file: File,
+    path: &Path,
+    turn: &Path,
+    tell: &(dyn Fn(&str) + Sync),
+) -> Result<Flock<File>, Error> {
     let (over, ended) = mpsc::channel::<()>();
     thread::scope(|scope| {
         scope.spawn(move || {

@@ -69,8 +69,8 @@ impl Services {
     }
 }
 
-/// Source: `sd_booted(3)`.
-fn is_booted() -> bool {
+/// Whether systemd runs this machine. Source: `sd_booted(3)`.
+pub(crate) fn is_booted() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 

@@ -6,14 +6,14 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, DeviceMapping, EndpointIpamConfig, EndpointSettings, HealthConfig,
-    HostConfig, HostConfigLogConfig, Mount, MountType, NetworkingConfig, PortBinding,
+    ContainerCreateBody, ContainerUpdateBody, DeviceMapping, EndpointIpamConfig, EndpointSettings,
+    HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType, NetworkingConfig, PortBinding,
     RestartPolicy, RestartPolicyNameEnum,
 };
 
 use crate::host::engine::KeptVolume;
 use crate::host::engine::list::{LABEL_GENERATION, LABEL_HASH, LABEL_RECORD};
-use crate::plan::NewContainer;
+use crate::plan::{Limits, NewContainer};
 use crate::state::ContainerSpec;
 use crate::state::container::{Attachment, Listen, MountedFrom, Publish};
 
@@ -53,6 +53,21 @@ pub(super) fn body(new: &NewContainer, kept: &[KeptVolume]) -> ContainerCreateBo
         networking_config: network(new),
         host_config: Some(host_config(new, kept)),
         ..ContainerCreateBody::default()
+    }
+}
+
+/// What the engine is told about limits of a container that is there.
+pub(super) fn update(limits: &Limits) -> ContainerUpdateBody {
+    let memory = limits.memory_bytes.and_then(|bytes| i64::try_from(bytes).ok());
+    let no = || RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None };
+    ContainerUpdateBody {
+        memory,
+        // What engines take when told nothing; a limit of swap below that of memory is refused.
+        memory_swap: memory.map(|bytes| bytes.saturating_mul(2)),
+        nano_cpus: limits.nano_cpus.and_then(|cpus| i64::try_from(cpus).ok()),
+        pids_limit: limits.pids,
+        restart_policy: limits.restart_policy.then(no),
+        ..ContainerUpdateBody::default()
     }
 }
 

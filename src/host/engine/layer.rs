@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bollard::models::{ChangeType, ContainerInspectResponse, FilesystemChange};
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 
 use super::{Engine, Error, is_unnamed};
 use crate::db::value::ContainerName;
-use crate::host::Error as HostError;
+use crate::host::{Error as HostError, outside};
 use crate::plan::data;
 use crate::state::container::{Mount, MountedFrom};
 use crate::state::layer::{Layer, LayerQuery};
@@ -51,7 +52,8 @@ impl Engine {
                 Err(error) => return Err(error),
             };
             let is_unknown = changes.is_none();
-            let mut layer = Layer { is_unknown, ..layer(&found, changes.unwrap_or_default()) };
+            let mut layer =
+                Layer { is_unknown, ..layer(&found, changes.unwrap_or_default()).await };
             layer.remade = self.remade(&query.id, &found, &layer).await?;
             for mount in &query.mounts {
                 if self.is_filled(mount).await? {
@@ -100,30 +102,40 @@ impl Engine {
     /// Whether there is something in what `mount` brings.
     async fn is_filled(&self, mount: &Mount) -> Result<bool, HostError> {
         match &mount.source {
-            MountedFrom::Host(path) => Ok(is_filled(path)),
+            MountedFrom::Host(path) => Ok(is_filled(path).await),
             MountedFrom::Volume(name) => {
                 let inspect = self.client().inspect_volume(name);
                 let volume = self.call("inspect volume", self.limit, inspect).await?;
-                Ok(volume.is_some_and(|volume| is_filled(Path::new(&volume.mountpoint))))
+                let Some(volume) = volume else { return Ok(false) };
+                Ok(is_filled(Path::new(&volume.mountpoint)).await)
             }
         }
     }
 }
 
 /// Whether `path` is a file, or a directory with something in it.
-fn is_filled(path: &Path) -> bool {
+async fn is_filled(path: &Path) -> bool {
     match fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            outside::is_filled(path).await.unwrap_or(false)
+        }
         Err(_) => path.exists() && !path.is_dir(),
     }
 }
 
 /// Whether `path` can be seen, and nothing is in it.
-fn is_empty(path: &Path) -> bool {
-    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+async fn is_empty(path: &Path) -> bool {
+    match fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            outside::is_filled(path).await == Some(false)
+        }
+        Err(_) => false,
+    }
 }
 
-fn layer(found: &ContainerInspectResponse, changes: Vec<FilesystemChange>) -> Layer {
+async fn layer(found: &ContainerInspectResponse, changes: Vec<FilesystemChange>) -> Layer {
     let mut layer = Layer {
         changed: changes
             .into_iter()
@@ -138,7 +150,11 @@ fn layer(found: &ContainerInspectResponse, changes: Vec<FilesystemChange>) -> La
         let source = mount.source.as_deref().map(Path::new);
         // Of an engine elsewhere nothing can be seen, and it may be full.
         let is_unnamed = mount.name.as_deref().is_some_and(is_unnamed);
-        if is_unnamed && !source.is_some_and(is_empty) {
+        let is_empty = match source.filter(|_| is_unnamed) {
+            Some(source) => is_empty(source).await,
+            None => false,
+        };
+        if is_unnamed && !is_empty {
             layer.unnamed.insert(target.clone());
         }
         layer.mounted.insert(target);

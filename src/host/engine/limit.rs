@@ -8,13 +8,15 @@
 //! Where there is none, the engine is away: calls under way are given up, and later ones not made,
 //! until somebody lists containers anew. What an unanswered call has done is seen by the next look.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bollard::errors::Error as Answer;
 use tokio::time::{sleep, timeout};
 
-use crate::host::engine::{Engine, Error};
-use crate::host::{Error as HostError, failpoint};
+use crate::host::engine::{ENDING, Engine, Error};
+use crate::host::{Error as HostError, alive, failpoint};
 
 /// Why an engine is not asked any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,24 @@ impl Engine {
         }
     }
 
+    /// The same of the containers `names`, for a short while: one whose lock hangs must not hold the others.
+    ///
+    /// The engine tells of an end while it keeps the container's lock, cleans up, which takes seconds on a
+    /// machine with much to do, and only then changes what it lists.
+    pub(crate) async fn settle_of(&self, names: &BTreeSet<String>) {
+        self.ask_again();
+        let all = names.iter().map(|name| self.grace(name));
+        let ended = timeout(ENDING, futures_util::future::join_all(all)).await;
+        if ended.is_err() {
+            tracing::debug!(?names, "the engine is not through with their ends");
+        }
+    }
+
+    /// How many calls it did not answer, or refused, since we know it.
+    pub fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
     /// What `call` gives, within `limit`.
     pub(super) async fn limited<T>(
         &self,
@@ -66,6 +86,7 @@ impl Engine {
         if away.borrow_and_update().is_some() {
             return Err(silent());
         }
+        let _wait = alive::within(limit);
         failpoint::here();
         let answered = tokio::select! {
             biased;
@@ -74,6 +95,14 @@ impl Engine {
             () = self.watch_over() => return Err(silent()),
         };
         failpoint::here();
+        let is_well = match &answered {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => super::is_done(error),
+            Err(_) => false,
+        };
+        if !is_well {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+        }
         match answered {
             Ok(Err(error)) if super::endpoint::is_unreachable(&error) => {
                 self.away.send_replace(Some(Away::Gone));

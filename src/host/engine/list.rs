@@ -15,7 +15,8 @@ use ipnet::Ipv4Net;
 use crate::db::value::{self, ContainerName, Port, Protocol};
 use crate::state::socket::{Binding, Listed};
 use crate::state::{
-    Bridge, Foreign, Health, Leftover, Observed, ObservedContainer, ObservedNetwork, Role, Running,
+    Bridge, Foreign, Health, Leftover, Observed, ObservedContainer, ObservedNetwork, Renamed, Role,
+    Running,
 };
 
 /// Label: the record a container belongs to. Who carries it is ours.
@@ -47,13 +48,16 @@ pub(super) fn observed(listed: Vec<ContainerSummary>, bridge: Option<&Bridge>) -
                 observed.facts.on_bridge.insert(record.clone());
             }
         }
-        if let Some(role) = Role::of(&record, &name) {
+        if name == record.as_str() {
+            let address = bridge.and_then(|bridge| address(&container, bridge));
+            insert(&mut observed, record, &container, address);
+        } else if let Some(role) = Role::of(&record, &name) {
             let id = container.id.clone().unwrap_or_default();
             observed.leftovers.push(Leftover { id, record, name, role, state: state(&container) });
-        } else if name == record.as_str() {
-            insert(&mut observed, record, &container);
         } else {
-            // Renamed by hand: it is the admin's now, and its name says so.
+            // Renamed by hand, or made by others with labels of ours: who knows our ids can tell.
+            let id = container.id.clone().unwrap_or_default();
+            observed.renamed.push(Renamed { id, record, name: name.clone() });
             observed.foreign.push(foreign(name, &container));
         }
     }
@@ -94,7 +98,12 @@ fn is_on(container: &ContainerSummary, bridge: &Bridge) -> bool {
         })
 }
 
-fn insert(observed: &mut Observed, record: ContainerName, container: &ContainerSummary) {
+fn insert(
+    observed: &mut Observed,
+    record: ContainerName,
+    container: &ContainerSummary,
+    address: Option<Ipv4Addr>,
+) {
     let label = |name: &str| container.labels.as_ref().and_then(|labels| labels.get(name)).cloned();
     let shown = container.image.clone().unwrap_or_default();
     let image_id = container.image_id.clone().unwrap_or_default();
@@ -122,6 +131,8 @@ fn insert(observed: &mut Observed, record: ContainerName, container: &ContainerS
             status,
             published,
             networks: networks(container),
+            address,
+            settings: None,
         },
     );
 }
@@ -160,6 +171,12 @@ fn state(container: &ContainerSummary) -> Running {
 fn networks(container: &ContainerSummary) -> Option<BTreeSet<String>> {
     let networks = container.network_settings.as_ref()?.networks.as_ref()?;
     Some(networks.keys().cloned().collect())
+}
+
+/// Its address on our bridge; none while it does not run.
+fn address(container: &ContainerSummary, bridge: &Bridge) -> Option<Ipv4Addr> {
+    let networks = container.network_settings.as_ref()?.networks.as_ref()?;
+    networks.get(&bridge.name)?.ip_address.as_deref()?.parse().ok()
 }
 
 fn published(container: &ContainerSummary) -> BTreeSet<Port> {

@@ -70,13 +70,14 @@ fn compare(found: NetworkInspect, bridge: &Bridge, is_used: bool) -> ObservedNet
         .into_iter()
         .filter_map(|config| config.subnet)
         .collect();
+    // By the label: Podman does not tell the range.
+    let ours = found.labels.and_then(|mut labels| labels.remove(list::LABEL_BRIDGE));
     let interface = found
         .options
         .as_ref()
         .and_then(|options| options.get("com.docker.network.bridge.name").cloned())
-        .unwrap_or_default();
-    // By the label: Podman does not tell the range.
-    let ours = found.labels.and_then(|mut labels| labels.remove(list::LABEL_BRIDGE));
+        // Nor the interface, which it gave the name that ours were made with.
+        .unwrap_or_else(|| ours.as_ref().map(|_| bridge.name.clone()).unwrap_or_default());
     let is_apart = ours.as_ref() == Some(&bridge.for_others().to_string());
     let how = if found.driver.as_deref() != Some("bridge") {
         format!("its driver is {}", found.driver.unwrap_or_default())

@@ -8,6 +8,7 @@
 
 use bollard::container::LogOutput;
 use bollard::errors::Error as Answer;
+use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::LogsOptionsBuilder;
 use futures_util::StreamExt;
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 
 use super::{Engine, KeptVolume, is_unnamed, list};
 use crate::db::value::{ContainerName, one_line};
-use crate::host::Error as HostError;
+use crate::host::{Error as HostError, alive};
 use crate::plan::NewContainer;
 use crate::state::Role;
 use crate::state::trouble::Autopsy;
@@ -30,31 +31,32 @@ impl Engine {
     /// Makes a new container, stops `old` as late as possible, and gives its name over; the new one is
     /// not started.
     ///
-    /// Until the stop nothing is interrupted, whatever fails.
+    /// Until the stop nothing is interrupted, whatever fails. The id of the new one, when it was told.
     pub(crate) async fn put_in_place(
         &self,
         old: &str,
         new: &NewContainer,
-    ) -> Result<(), HostError> {
+    ) -> Result<Option<String>, HostError> {
         let name = &new.spec.name;
         let next = Role::Next.name(name);
-        let kept = self.unnamed_volumes(old).await?;
-        self.create_next(new, &next, &kept).await?;
+        let (kept, left) = tokio::try_join!(self.unnamed_volumes(old), self.inspect(&next))?;
+        let id = self.create_next(new, &next, left, &kept).await?;
         self.stop(old).await?;
         self.rename(old, &Role::Previous.name(name)).await?;
-        self.rename(&next, name.as_str()).await
+        self.rename(&next, name.as_str()).await?;
+        Ok(id)
     }
 
-    /// Creates the new container under its temporary name; one of ours that is in the way goes first,
-    /// one of somebody else stays.
+    /// Creates the new container under its temporary name; what is `left` there goes first when it is ours,
+    /// and stays when it is somebody else's.
     async fn create_next(
         &self,
         new: &NewContainer,
         next: &str,
+        left: Option<ContainerInspectResponse>,
         kept: &[KeptVolume],
-    ) -> Result<(), HostError> {
-        let found = self.inspect(next).await?;
-        let id = found.and_then(|found| {
+    ) -> Result<Option<String>, HostError> {
+        let id = left.and_then(|found| {
             let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
             let is_ours =
                 labels.get(list::LABEL_RECORD).is_some_and(|of| of == new.spec.name.as_str());
@@ -141,6 +143,7 @@ impl Engine {
             Ok(text)
         };
         // A log that cannot be had says nothing, and is no reason to do nothing.
+        let _wait = alive::within(self.limit);
         let text = timeout(self.limit, read).await.unwrap_or_else(|_| Ok(Vec::new()));
         let text = text.map_err(|error| self.failed("read a log", error))?;
         let text = String::from_utf8_lossy(&text).into_owned();

@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! The interfaces of this host as the kernel lists them, and which bridges lead to nobody but containers
-//! and virtual machines.
+//! The interfaces of this host and their addresses as the kernel lists them, and which bridges lead to nobody
+//! but containers and virtual machines.
 //!
-//! Source: `rtnetlink(7)` and `include/uapi/linux/if_link.h`. `/sys/class/net` would not do: it shows the
-//! network namespace of whoever mounted it.
+//! Source: `rtnetlink(7)`, `include/uapi/linux/if_link.h` and `if_addr.h`. `/sys/class/net` would not do: it
+//! shows the network namespace of whoever mounted it; nor `getifaddrs(3)`, which has the kernel count the
+//! packets of each container's interface first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
+use ipnet::IpNet;
 use nix::sys::socket::{MsgFlags, SockProtocol, recv, send};
 
 use crate::host::netlink::{self, HEADER, Message, messages};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
+const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 /// `NLM_F_REQUEST` and `NLM_F_DUMP`.
@@ -27,6 +32,15 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_EXT_MASK: u16 = 29;
+const RTEXT_FILTER_SKIP_STATS: u32 = 8;
+/// Length of `struct ifaddrmsg`, and where in it the length of the prefix and the interface's number are.
+const ADDRESS: usize = 8;
+const PREFIX: usize = 1;
+const INTERFACE: usize = 4;
+const IFA_ADDRESS: u16 = 1;
+/// Our own end of a point-to-point connection, of which [`IFA_ADDRESS`] is the other one.
+const IFA_LOCAL: u16 = 2;
 
 /// Interfaces whose other end is a container or a virtual machine.
 const ENDS: [&str; 2] = ["veth", "tun"];
@@ -69,29 +83,81 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes.strip_suffix(&[0]).unwrap_or(bytes)).into_owned()
 }
 
+/// An address of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) interface: String,
+    /// The address itself, with the length of its network's prefix.
+    pub(super) address: IpNet,
+}
+
+impl Address {
+    /// The address that `message` tells of, of one of the interfaces `names`.
+    fn of(message: &Message<'_>, names: &BTreeMap<u32, &str>) -> Option<Self> {
+        let index = number(message.body.get(INTERFACE..INTERFACE + 4)?)?;
+        let own = message.attribute(ADDRESS, IFA_LOCAL);
+        let bytes = own.or_else(|| message.attribute(ADDRESS, IFA_ADDRESS))?;
+        let address = match bytes.len() {
+            4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),
+            _ => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?),
+        };
+        let address = IpNet::new(address, *message.body.get(PREFIX)?).ok()?;
+        Some(Self { interface: (*names.get(&index)?).to_owned(), address })
+    }
+}
+
 /// All interfaces of this network namespace.
 ///
 /// # Errors
 ///
 /// The kernel does not tell.
 pub(super) fn links() -> io::Result<Vec<Link>> {
-    let socket = netlink::open(SockProtocol::NetlinkRoute, 0)?;
-    let mut request = Vec::with_capacity(HEADER + LINK);
-    request.extend(32_u32.to_ne_bytes());
-    request.extend(RTM_GETLINK.to_ne_bytes());
-    request.extend(ALL.to_ne_bytes());
-    request.extend([0; 8 + LINK]);
-    send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
+    let mut body = vec![0; LINK];
+    // An attribute: its length, its kind, its value.
+    body.extend(8_u16.to_ne_bytes());
+    body.extend(IFLA_EXT_MASK.to_ne_bytes());
+    body.extend(RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
     let mut found = Vec::new();
+    dump(RTM_GETLINK, &body, |message| {
+        found.extend(Some(message).filter(|one| one.kind == RTM_NEWLINK).and_then(Link::of));
+    })?;
+    Ok(found)
+}
+
+/// All addresses of the interfaces `links`.
+///
+/// # Errors
+///
+/// The kernel does not tell.
+pub(super) fn addresses(links: &[Link]) -> io::Result<Vec<Address>> {
+    let names = links.iter().map(|link| (link.index, link.name.as_str())).collect();
+    let mut found = Vec::new();
+    dump(RTM_GETADDR, &[0; ADDRESS], |message| {
+        let message = Some(message).filter(|one| one.kind == RTM_NEWADDR);
+        found.extend(message.and_then(|message| Address::of(message, &names)));
+    })?;
+    Ok(found)
+}
+
+/// Asks the kernel for a whole table, and gives `take` each message of the answer.
+fn dump(kind: u16, body: &[u8], mut take: impl FnMut(&Message<'_>)) -> io::Result<()> {
+    let socket = netlink::open(SockProtocol::NetlinkRoute, 0)?;
+    let length = u32::try_from(HEADER + body.len()).map_err(io::Error::other)?;
+    let mut request = Vec::with_capacity(HEADER + body.len());
+    request.extend(length.to_ne_bytes());
+    request.extend(kind.to_ne_bytes());
+    request.extend(ALL.to_ne_bytes());
+    request.extend([0; 8]);
+    request.extend(body);
+    send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
     let mut buffer = vec![0; 1 << 16];
     loop {
         let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
         for message in messages(&buffer[..length]) {
             match message.kind {
-                NLMSG_DONE => return Ok(found),
-                NLMSG_ERROR => return Err(io::Error::other("the kernel lists no interfaces")),
-                RTM_NEWLINK => found.extend(Link::of(&message)),
-                _ => {}
+                NLMSG_DONE => return Ok(()),
+                NLMSG_ERROR => return Err(io::Error::other("the kernel does not list them")),
+                _ => take(&message),
             }
         }
     }
@@ -150,5 +216,36 @@ mod tests {
         let links = links().unwrap();
         let loopback = links.iter().find(|link| link.name == "lo").unwrap();
         assert_eq!((loopback.index, loopback.kind.as_str(), loopback.master), (1, "", None));
+    }
+
+    #[test]
+    fn the_kernel_lists_the_addresses_that_the_library_finds() {
+        let ours: BTreeSet<IpAddr> =
+            addresses(&links().unwrap()).unwrap().iter().map(|one| one.address.addr()).collect();
+        let theirs = nix::ifaddrs::getifaddrs().unwrap().filter_map(|one| {
+            let address = one.address?;
+            let four = address.as_sockaddr_in().map(|four| IpAddr::from(four.ip()));
+            four.or_else(|| address.as_sockaddr_in6().map(|six| IpAddr::from(six.ip())))
+        });
+        assert_eq!(ours, theirs.collect());
+        assert!(ours.contains(&IpAddr::from([127, 0, 0, 1])), "{ours:?}");
+    }
+
+    #[test]
+    fn of_a_point_to_point_connection_our_end_counts() {
+        let message = [
+            &[2, 32, 0, 0][..],
+            &7_u32.to_ne_bytes(),
+            &[&8_u16.to_ne_bytes()[..], &1_u16.to_ne_bytes(), &[10, 9, 0, 1]].concat(),
+            &[&8_u16.to_ne_bytes()[..], &2_u16.to_ne_bytes(), &[10, 9, 0, 2]].concat(),
+        ]
+        .concat();
+        let message = Message { kind: RTM_NEWADDR, body: &message };
+        let found = Address::of(&message, &BTreeMap::from([(7, "ppp0")])).unwrap();
+        assert_eq!(
+            (found.interface.as_str(), found.address.to_string()),
+            ("ppp0", "10.9.0.2/32".to_owned())
+        );
+        assert_eq!(Address::of(&message, &BTreeMap::new()), None, "of an interface that is gone");
     }
 }

@@ -18,6 +18,7 @@ use zbus::{Connection, MatchRule, Message, MessageStream, OwnedObjectPath};
 
 use super::{ANSWER, Wait};
 use crate::event::adjust::Call;
+use crate::host::alive;
 
 #[cfg(test)]
 mod tests;
@@ -156,6 +157,7 @@ impl Bus {
     where
         B: serde::Serialize + DynamicType,
     {
+        let _wait = alive::within(ANSWER);
         let late = |_| Error::TooLong { unit: unit.to_owned(), limit: ANSWER };
         Ok(timeout(ANSWER, self.ask(method, body)).await.map_err(late)??)
     }

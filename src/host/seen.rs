@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Which containers need not be inspected: they are those that we made, and nobody has changed them
+//! since they were last found right.
+//!
+//! Kept are the id of each record's container, and the last event that was seen. When that event is not
+//! in the engine's next answer, the engine has lost what came after it, and every container of ours is
+//! inspected once. A file that is lost costs the same. It is written by passes that found something out,
+//! never by one in which nothing has happened.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::db::value::ContainerName;
+use crate::host::engine::happened::{self, Event};
+
+/// How long containers are trusted on an engine that does not say what happened to them.
+const BLIND: i64 = 3_600_000_000_000;
+
+/// How far is looked back when nothing was seen yet.
+const BACK: i64 = 600_000_000_000;
+
+/// What is known of the containers here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    /// The id of the container that we made, or found right, by record.
+    #[serde(default)]
+    made: BTreeMap<ContainerName, String>,
+    /// Of those, the ones that somebody may have changed, and when.
+    #[serde(default)]
+    doubtful: BTreeMap<ContainerName, Option<i64>>,
+    /// The last event that was seen.
+    #[serde(default)]
+    last: Option<Event>,
+    /// When all were doubted, in nanoseconds since 1970.
+    #[serde(default)]
+    all_at: i64,
+}
+
+/// What is known, in memory and on disk.
+#[derive(Debug)]
+pub struct Seen {
+    path: PathBuf,
+    known: RefCell<Known>,
+    /// As it is in the file, as far as known.
+    kept: RefCell<Option<Known>>,
+    /// Whether something was found out that the file does not know.
+    has_news: Cell<bool>,
+}
+
+impl Seen {
+    /// In the file `path`; nothing is read yet.
+    pub fn new(path: PathBuf) -> Self {
+        let known = RefCell::default();
+        Self { path, known, kept: RefCell::new(None), has_news: Cell::new(false) }
+    }
+
+    /// Since when events are to be asked for.
+    pub fn since(&self) -> i64 {
+        self.read();
+        let known = self.known.borrow();
+        known.last.as_ref().map_or_else(|| known.all_at.max(happened::now() - BACK), |last| last.at)
+    }
+
+    /// The containers of `there`, by record, that must be looked into, and when they were changed, after the
+    /// engine told what `happened`.
+    pub fn doubtful(
+        &self,
+        happened: Option<Vec<Event>>,
+        there: &BTreeMap<ContainerName, String>,
+    ) -> BTreeMap<ContainerName, Option<i64>> {
+        let mut known = self.known.borrow_mut();
+        let now = happened::now();
+        let latest = happened.as_ref().map(|events| events.last().cloned());
+        let news = news(&known, happened, now);
+        if news.is_none() {
+            // What the engine still knows of is where the next answer goes on.
+            known.last = latest.unwrap_or_else(|| known.last.take());
+            for name in there.keys() {
+                known.doubtful.entry(name.clone()).or_insert(None);
+            }
+            known.all_at = now;
+            // Where there is nothing, there is nothing to be written down either.
+            self.has_news.set(self.has_news.get() || !there.is_empty());
+        }
+        let events = news.unwrap_or_default();
+        for event in events.iter().filter(|event| event.action == "update") {
+            if let Some((name, _)) = there.iter().find(|(_, id)| **id == event.id) {
+                known.doubtful.insert(name.clone(), Some(event.at));
+                self.has_news.set(true);
+            }
+        }
+        if let Some(last) = events.last() {
+            known.last = Some(last.clone());
+        }
+        let is_other = |name: &ContainerName, id: &String| known.made.get(name) != Some(id);
+        there
+            .iter()
+            .filter_map(|(name, id)| match known.doubtful.get(name) {
+                Some(at) => Some((name.clone(), *at)),
+                None => is_other(name, id).then(|| (name.clone(), None)),
+            })
+            .collect()
+    }
+
+    /// The container `id` was made for record `name`.
+    pub fn made(&self, name: &ContainerName, id: String) {
+        let mut known = self.known.borrow_mut();
+        known.doubtful.remove(name);
+        known.made.insert(name.clone(), id);
+        self.has_news.set(true);
+    }
+
+    /// Whether `id` is what we made for record `name`.
+    pub fn is_made(&self, name: &ContainerName, id: &str) -> bool {
+        self.known.borrow().made.get(name).is_some_and(|made| made == id)
+    }
+
+    /// The containers `right` were found to be as they should be; what is known of records of which nothing
+    /// `is_there` is dropped. Writes down what was found out.
+    pub fn keep(
+        &self,
+        right: &BTreeMap<ContainerName, String>,
+        is_there: impl Fn(&ContainerName) -> bool,
+    ) {
+        let mut known = self.known.borrow_mut();
+        let before = (known.made.clone(), known.doubtful.clone());
+        for (name, id) in right {
+            known.made.insert(name.clone(), id.clone());
+            known.doubtful.remove(name);
+        }
+        known.made.retain(|name, _| is_there(name));
+        known.doubtful.retain(|name, _| is_there(name));
+        let is_same = before.0 == known.made && before.1 == known.doubtful;
+        drop(known);
+        if self.has_news.replace(false) || !is_same {
+            self.write();
+        }
+    }
+
+    /// Takes over what another process has written since.
+    fn read(&self) {
+        let text = fs::read(&self.path).unwrap_or_default();
+        let Ok(on_disk) = serde_json::from_slice::<Known>(&text) else { return };
+        if self.kept.borrow().as_ref() == Some(&on_disk) {
+            return;
+        }
+        let mut known = self.known.borrow_mut();
+        let newer = known
+            .last
+            .take()
+            .filter(|mine| on_disk.last.as_ref().is_none_or(|theirs| theirs.at < mine.at));
+        let doubtful = std::mem::take(&mut known.doubtful);
+        *known = on_disk.clone();
+        known.last = newer.or_else(|| known.last.take());
+        for (name, at) in doubtful {
+            known.doubtful.entry(name).or_insert(at);
+        }
+        self.kept.replace(Some(on_disk));
+    }
+
+    /// A file that cannot be written costs inspects, nothing else. So does a torn one, and therefore it is
+    /// written where it is: a kill leaves nothing beside it, and no disk is waited for.
+    fn write(&self) {
+        let known = self.known.borrow().clone();
+        let text = serde_json::to_vec(&known).unwrap_or_default();
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let directory = self.path.parent().map_or(Ok(()), fs::create_dir_all);
+        let written = directory
+            .and_then(|()| options.open(&self.path))
+            .and_then(|mut file| file.write_all(&text));
+        match written {
+            Ok(()) => drop(self.kept.replace(Some(known))),
+            Err(error) => {
+                let path = self.path.display();
+                tracing::warn!(%path, %error, "what was looked into is not written down");
+            }
+        }
+    }
+}
+
+/// What happened after the last event that was seen; `None` when that cannot be told.
+fn news(known: &Known, happened: Option<Vec<Event>>, now: i64) -> Option<Vec<Event>> {
+    let is_blind = !(0..BLIND).contains(&(now - known.all_at));
+    match (happened, &known.last) {
+        (Some(events), Some(last)) => {
+            let at = events.iter().position(|event| event == last)?;
+            Some(events.into_iter().skip(at + 1).collect())
+        }
+        (events, _) if !is_blind => Some(events.unwrap_or_default()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::value;
+
+    fn event(at: i64, id: &str, action: &str) -> Event {
+        Event { at, id: id.to_owned(), action: action.to_owned() }
+    }
+
+    fn name(text: &str) -> ContainerName {
+        value::container_name(text).unwrap()
+    }
+
+    fn there() -> BTreeMap<ContainerName, String> {
+        [(name("one"), "1".to_owned()), (name("two"), "2".to_owned())].into()
+    }
+
+    /// Two containers that were found right, after event `10`.
+    fn settled() -> (tempfile::TempDir, Seen) {
+        let place = tempfile::tempdir().unwrap();
+        let seen = Seen::new(place.path().join("below/seen.json"));
+        seen.since();
+        let first = seen.doubtful(Some(vec![event(10, "2", "start")]), &there());
+        assert_eq!(first.len(), 2, "nothing is known of them yet");
+        seen.keep(&there(), |_| true);
+        seen.since();
+        seen.doubtful(Some(vec![event(10, "2", "start")]), &there());
+        seen.keep(&there(), |_| true);
+        (place, seen)
+    }
+
+    /// As another process sees it.
+    fn again(place: &tempfile::TempDir) -> Seen {
+        let seen = Seen::new(place.path().join("below/seen.json"));
+        seen.since();
+        seen
+    }
+
+    #[test]
+    fn what_was_found_right_is_not_looked_into_again_and_nothing_is_written() {
+        let (place, _) = settled();
+        let path = place.path().join("below/seen.json");
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
+        let before = fs::metadata(&path).unwrap().modified().unwrap();
+        let seen = again(&place);
+        let events = vec![event(10, "2", "start"), event(11, "1", "start")];
+        assert!(seen.doubtful(Some(events), &there()).is_empty());
+        seen.keep(&BTreeMap::new(), |_| true);
+        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
+    }
+
+    #[test]
+    fn what_was_changed_is_doubted_until_it_is_found_right() {
+        let (place, _) = settled();
+        let seen = again(&place);
+        let events = || Some(vec![event(10, "2", "start"), event(11, "1", "update")]);
+        assert_eq!(seen.doubtful(events(), &there()), [(name("one"), Some(11))].into());
+        seen.keep(&BTreeMap::new(), |_| true);
+
+        let seen = again(&place);
+        let rest = || Some(vec![event(11, "1", "update")]);
+        assert_eq!(seen.doubtful(rest(), &there()).len(), 1, "it was not found right");
+        seen.keep(&[(name("one"), "1".to_owned())].into(), |_| true);
+        assert!(again(&place).doubtful(rest(), &there()).is_empty());
+    }
+
+    #[test]
+    fn another_container_of_the_name_is_doubted() {
+        let (place, _) = settled();
+        let mut other = there();
+        other.insert(name("two"), "3".to_owned());
+        let doubtful = again(&place).doubtful(Some(vec![event(10, "2", "start")]), &other);
+        assert_eq!(doubtful, [(name("two"), None)].into());
+    }
+
+    #[test]
+    fn all_are_doubted_when_the_engine_has_lost_what_happened() {
+        let (place, _) = settled();
+        for lost in [vec![], vec![event(90, "1", "start")]] {
+            assert_eq!(again(&place).doubtful(Some(lost), &there()).len(), 2);
+        }
+        // One that cannot say is believed for a while.
+        assert!(again(&place).doubtful(None, &there()).is_empty());
+        let seen = again(&place);
+        seen.known.borrow_mut().all_at -= BLIND;
+        assert_eq!(seen.doubtful(None, &there()).len(), 2);
+    }
+
+    #[test]
+    fn a_torn_file_is_as_good_as_none() {
+        let (place, _) = settled();
+        let path = place.path().join("below/seen.json");
+        let length = fs::metadata(&path).unwrap().len();
+        for length in (0..length).rev() {
+            OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+            let events = Some(vec![event(10, "2", "start")]);
+            assert_eq!(again(&place).doubtful(events, &there()).len(), 2, "{length}");
+        }
+    }
+
+    #[test]
+    fn what_another_process_found_out_is_taken_over() {
+        let (place, daemon) = settled();
+        let command = again(&place);
+        command.made(&name("one"), "7".to_owned());
+        command.keep(&BTreeMap::new(), |name| name.as_str() != "two");
+        daemon.since();
+        assert!(daemon.is_made(&name("one"), "7") && !daemon.is_made(&name("two"), "2"));
+    }
+}
