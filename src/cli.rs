@@ -10,8 +10,10 @@ mod author;
 mod check;
 mod command;
 mod complete;
+mod confined;
 pub mod db;
 mod desk;
+mod doctor;
 mod edit;
 mod events;
 mod expand;
@@ -21,16 +23,24 @@ mod exposure;
 pub mod hand;
 mod history;
 mod init;
+mod log;
+mod logs;
+mod manual;
+mod metrics;
 mod owed;
 mod pass;
+mod progress;
+mod records;
 pub mod serve;
 pub mod show;
 mod signal;
 mod store;
 mod template;
+mod watch;
+mod why;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -41,11 +51,15 @@ use clap::Parser;
 
 use crate::db::{Change, DbName, Store};
 use crate::desired;
-use crate::host::{self, lock};
-use crate::reconcile::{self, Mode, Report, Wish};
+use crate::host::{self, System, lock};
+use crate::reconcile::hand::Verb;
+use crate::reconcile::{self, Context, Mode, Report, Wish};
+use crate::settings::Settings;
 
 use command::{Cli, Command, Output};
 use desk::Desk;
+use log::log;
+use progress::Display;
 use show::line;
 
 /// What the process says about itself when it ends.
@@ -57,8 +71,10 @@ pub enum Exit {
     Failed = 1,
     /// The arguments make no sense.
     Usage = 2,
-    /// The host differs from the records (`plan`, `status`, `exposure`).
+    /// The host differs from the records (`plan`, `status`, `exposure`), or has a fault (`doctor`).
     Differs = 3,
+    /// Ended by Ctrl-C or SIGTERM before all was done.
+    Stopped = 130,
 }
 
 impl From<Exit> for ExitCode {
@@ -111,7 +127,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 }
 
 fn parsed(args: Vec<OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match command::apply(&args).map_or_else(|| Cli::try_parse_from(args), Ok) {
         Ok(cli) => cli,
         Err(error) => {
             // Help goes to stdout and is no fault; a closed pipe is none either.
@@ -127,14 +143,18 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
             let wish = pass::wish(wanted.only, wanted.give_up);
             pass::look(root, wanted.output, &wish, show::plan)
         }
-        Command::Status(output) => pass::look(root, output, &Wish::default(), show::status),
+        Command::Status(wanted) => pass::status(root, &wanted),
         Command::Apply(wanted) => pass::apply(root, wanted),
         Command::Exposure(wanted) => exposure::exposure(root, &wanted),
         Command::Explain(wanted) => explain::explain(root, &wanted),
-        Command::Start(named) => hand::start(root, &named.name),
-        Command::Stop(named) => hand::stop(root, &named.name),
-        Command::Restart(named) => hand::restart(root, &named.name),
-        Command::Retry(named) => hand::retry(root, &named.name),
+        Command::Why(wanted) => why::why(root, &wanted),
+        Command::Doctor(output) => doctor::doctor(root, output),
+        Command::Logs(wanted) => logs::logs(root, &wanted),
+        Command::Metrics => metrics::metrics(root),
+        Command::Start(named) => hand::by_hand(root, Verb::Start, &named.name),
+        Command::Stop(named) => hand::by_hand(root, Verb::Stop, &named.name),
+        Command::Restart(named) => hand::by_hand(root, Verb::Restart, &named.name),
+        Command::Retry(named) => hand::by_hand(root, Verb::Retry, &named.name),
         Command::Schema { database, output } => schema(root, &database, output),
         Command::History { database, key, number, output } => {
             let key = key.as_ref().map(|key| key.as_encoded_bytes().as_bstr());
@@ -148,22 +168,19 @@ fn parsed(args: Vec<OsString>) -> ExitCode {
         Command::Store(command) => store::run(root, &command),
         Command::InitializeDefaultDatabases => init::initialize(root),
         Command::Completion { shell } => complete::script(shell),
+        Command::Manual { page } => manual::manual(page),
         Command::Complete(rest) => complete::complete(root, &rest.arguments),
         Command::Export(wanted) => export::export(root, &wanted),
         Command::Import(wanted) => export::import(root, &wanted),
         Command::Diff(wanted) => export::diff(root, &wanted),
-        Command::Teardown(wanted) => {
-            let given_up = wanted.given_up.into_iter().collect();
-            teardown(root, &Wish { given_up, ..Wish::default() })
-        }
+        Command::Teardown(wanted) => teardown(root, &pass::wish(Vec::new(), wanted)),
+        Command::Holders { inodes } => confined::holders(&inodes.into_iter().collect()),
+        Command::Monitors { below, ids } => confined::monitors(&below, &ids),
         Command::Daemon => serve::serve(root),
         Command::Db(rest) => return run_db(db::Tool::Db, &rest.arguments, root),
         Command::Config(rest) => return run_db(db::Tool::Config, &rest.arguments, root),
         Command::SignalEvent(rest) => return signal::signal_event(&rest.arguments, root),
-        Command::EventOutput => {
-            signal::rest::log_rest(root);
-            Exit::Done
-        }
+        Command::EventOutput => signal::rest::log_rest(root),
         Command::Events(wanted) => events::events(root, &wanted),
         Command::Template(command) => template::run(root, &command),
         Command::ExpandTemplate(rest) => expand::expand_template(&rest.arguments, root),
@@ -189,47 +206,91 @@ fn apply_and_judge(
     wish: &Wish,
     has_faults: impl Fn(&Report) -> bool,
 ) -> Exit {
+    let stop = stop_by_signal();
+    let display = Display::of(output);
+    let Some(result) = make_pass(root, wish, &stop, display) else { return Exit::Failed };
+    finish(result, output, (display, &stop), has_faults)
+}
+
+/// Set by Ctrl-C or SIGTERM, which ends a pass after the steps in hand; a second one ends at once, as
+/// safely as a cut at any other moment.
+fn stop_by_signal() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
-    // Ctrl-C ends after the step in hand.
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // In this order: it looks at what an earlier one has set.
+        let status = Exit::Stopped as i32;
+        signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(&stop)).ok();
         signal_hook::flag::register(signal, Arc::clone(&stop)).ok();
     }
-    let Some(result) = make_pass(root, wish, &stop) else { return Exit::Failed };
-    finish(result, output, has_faults)
+    stop
 }
 
 /// A pass under its lock; `None`, with the reason printed, when there is nothing to make it with.
-fn make_pass(root: &Path, wish: &Wish, stop: &AtomicBool) -> Option<Result<Report, Failed>> {
+fn make_pass(
+    root: &Path,
+    wish: &Wish,
+    stop: &AtomicBool,
+    display: Display,
+) -> Option<Result<Report, Failed>> {
     let (cx, settings) = Desk::open(root).and_then(Desk::context)?;
-    let lock = settings.root.at("/run/wharf/pass.lock");
     log(tracing::level_filters::LevelFilter::WARN);
-    block_on(async {
-        let _lock =
-            lock::PassLock::take(&lock, settings.lock_timeout).await.map_err(Failed::Lock)?;
-        Box::pin(reconcile::pass(&cx, Mode::Apply, wish, stop)).await.map_err(Failed::Pass)
-    })
+    let pass =
+        async |cx: &Context<System>| Box::pin(reconcile::pass(cx, Mode::Apply, wish, stop)).await;
+    block_on(under_lock(&cx, &settings, stop, display, pass))
+}
+
+/// Does `work` under the lock of passes, and shows how far it is.
+async fn under_lock(
+    cx: &Context<System>,
+    settings: &Settings,
+    stop: &AtomicBool,
+    display: Display,
+    work: impl AsyncFn(&Context<System>) -> Result<Report, reconcile::Error>,
+) -> Result<Report, Failed> {
+    let lock = settings.root.at("/run/wharf/pass.lock");
+    let _lock = tokio::select! {
+        biased;
+        taken = lock::PassLock::take(&lock, settings.lock_timeout) => taken.map_err(Failed::Lock)?,
+        () = progress::stopped(stop) => return Err(Failed::Stopped),
+    };
+    let progress = cx.host.engine().progress();
+    progress::shown(progress, display, stop, work(cx)).await.map_err(Failed::Pass)
 }
 
 /// Why `apply` did nothing.
 enum Failed {
     Lock(lock::Error),
     Pass(reconcile::Error),
+    /// While it waited for the lock.
+    Stopped,
 }
 
 fn finish(
     result: Result<Report, Failed>,
     output: Output,
+    (display, stop): (Display, &AtomicBool),
     has_faults: impl Fn(&Report) -> bool,
 ) -> Exit {
     match result {
         Ok(report) => {
+            let is_stopped = stop.load(Ordering::Relaxed) && report.has_left();
             if output.json {
                 print_json(&report);
+            } else if is_stopped {
+                print(&show::stopped(&report, display.has_told()));
             } else {
-                print(&show::applied(&report));
+                print(&show::applied(&report, display.has_told()));
             }
             complain_about(&report);
-            if has_faults(&report) { Exit::Failed } else { Exit::Done }
+            match (is_stopped, has_faults(&report)) {
+                (true, _) => Exit::Stopped,
+                (false, true) => Exit::Failed,
+                (false, false) => Exit::Done,
+            }
+        }
+        Err(Failed::Stopped) => {
+            complain_text("stopped while waiting for another pass; nothing was changed");
+            Exit::Stopped
         }
         Err(Failed::Pass(error)) => {
             complain(&error, error.remedy().as_deref());
@@ -247,15 +308,13 @@ fn teardown(root: &Path, wish: &Wish) -> Exit {
         return Exit::Failed;
     };
     log(tracing::level_filters::LevelFilter::WARN);
-    let stop = AtomicBool::new(false);
-    let lock = settings.root.at("/run/wharf/pass.lock");
-    let work = async {
-        let _lock =
-            lock::PassLock::take(&lock, settings.lock_timeout).await.map_err(Failed::Lock)?;
-        Box::pin(reconcile::teardown(&cx, wish, &stop)).await.map_err(Failed::Pass)
-    };
+    let (stop, output) = (stop_by_signal(), Output { json: false });
+    let display = Display::of(output);
+    let teardown =
+        async |cx: &Context<System>| Box::pin(reconcile::teardown(cx, wish, &stop)).await;
+    let work = under_lock(&cx, &settings, &stop, display, teardown);
     let Some(result) = block_on(work) else { return Exit::Failed };
-    finish(result, Output { json: false }, Report::has_faults)
+    finish(result, output, (display, &stop), Report::has_faults)
 }
 
 fn schema(root: &Path, database: &str, output: Output) -> Exit {
@@ -357,22 +416,6 @@ fn print_json(value: &impl serde::Serialize) {
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.push('\n');
     print(&text);
-}
-
-/// Log lines to stderr, from `level` on; `WHARF_LOG` says otherwise (`debug`, `wharf=trace`).
-fn log(level: tracing::level_filters::LevelFilter) {
-    let filter = tracing_subscriber::EnvFilter::builder()
-        .with_default_directive(level.into())
-        .with_env_var("WHARF_LOG")
-        .from_env_lossy();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_target(false)
-        .with_ansi(io::stderr().is_terminal())
-        .without_time()
-        .try_init()
-        .ok();
 }
 
 /// Where an override is kept, for the commands by hand.

@@ -36,7 +36,7 @@
 //! 3. Only `host` changes the machine, only `db` changes records, only `host/command.rs` and
 //!    `host/handler.rs` start a process, only `main.rs` ends ours, only `cli` prints.
 //! 4. Wharf writes one thing into the records: a fixed address for a container that has none, given
-//!    by [`desired::assign`] and committed before the pass.
+//!    by [`desired::Drafts::assign`] and committed before the pass.
 //! 5. We touch only what carries our label, our table or what we wrote last; the rest is foreign.
 //! 6. One pass at a time, under one lock file shared by the command line and the daemon; one event
 //!    at a time, under another.

@@ -8,8 +8,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::db::value::{self, ContainerName};
+use crate::host::outside;
 
-use super::{complete, events, explain, export, exposure, signal, store, template};
+use super::{
+    complete, events, explain, export, exposure, logs, manual, signal, store, template, why,
+};
 
 /// Keeps containers running and correctly exposed as their records say
 #[derive(Debug, Parser)]
@@ -22,8 +25,30 @@ pub(super) struct Cli {
     pub(super) command: Command,
 }
 
+/// [`Cli`] with one subcommand: to make all of them takes a tenth of what a pass with nothing to do computes.
+#[derive(Debug, Parser)]
+struct Alone {
+    #[arg(long, global = true, env = "WHARF_ROOT")]
+    root: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Only,
+}
+
+#[derive(Debug, Subcommand)]
+enum Only {
+    Apply(Apply),
+}
+
+/// What `args` ask for when that is a pass; else [`Cli`] reads them, or says what is wrong.
+pub(super) fn apply(args: &[OsString]) -> Option<Cli> {
+    args.get(1).filter(|name| *name == "apply")?;
+    let Alone { root, command: Only::Apply(wanted) } = Alone::try_parse_from(args).ok()?;
+    Some(Cli { root, command: Command::Apply(wanted) })
+}
+
 const EXITS: &str = "Exit status: 0 done or nothing to do; 1 something was not done, with the reason on stderr; \
-2 the arguments make no sense; 3 the host differs from the records (plan, status, exposure).";
+2 the arguments make no sense; 3 the host differs from the records (plan, status, exposure) or is at fault (doctor); \
+130 ended by Ctrl-C or SIGTERM, and the rest is left.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -32,11 +57,19 @@ pub(super) enum Command {
     /// Bring the host to what the records say
     Apply(Apply),
     /// Show each record and its container
-    Status(Output),
+    Status(Status),
     /// Show what of this host can be reached, by whom and why; status 3 when nobody asked for it
     Exposure(exposure::Wanted),
     /// Say in words why a source can or cannot reach a port
     Explain(explain::Wanted),
+    /// Show why a container is as it is: record, links, plan, container, health, ports, last words
+    Why(why::Wanted),
+    /// Look at all that containers need of the host; status 3 when something is at fault
+    Doctor(Output),
+    /// Show what a container has written
+    Logs(logs::Wanted),
+    /// Print what wharfd has counted, for Prometheus
+    Metrics,
     /// Start a container by hand, and those it links to first; ends with the boot
     Start(Named),
     /// Stop a container by hand; ends with the boot
@@ -88,9 +121,29 @@ pub(super) enum Command {
         /// Which
         shell: complete::Shell,
     },
+    /// Print a page of the manual for man(1), or the names of all pages
+    Manual {
+        /// Which
+        page: Option<manual::Page>,
+    },
     /// Say what a shell can offer (for its script)
     #[command(hide = true)]
     Complete(Rest),
+    /// Say which processes have these sockets (for a confined `wharfd`)
+    #[command(name = outside::HOLDERS, hide = true)]
+    Holders {
+        /// The kernel's numbers of the sockets
+        inodes: Vec<u64>,
+    },
+    /// Say which monitors Podman has, or end containers that it has lost (for a confined `wharfd`)
+    #[command(name = outside::MONITORS, hide = true)]
+    Monitors {
+        /// Where the engine has its files
+        #[arg(value_name = "DIRECTORY")]
+        below: PathBuf,
+        /// The engine's numbers of those that are ended
+        ids: Vec<String>,
+    },
     /// Remove containers, bridge and guard from the host; declared data and records stay
     Teardown(GiveUp),
     /// Stay, and make a pass at every trigger (also called `wharfd`)
@@ -122,6 +175,15 @@ pub(super) struct Output {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    #[command(flatten)]
+    pub(super) output: Output,
+    /// Stay, and show it again when something has changed; with --json an object a line
+    #[arg(short, long)]
+    pub(super) watch: bool,
 }
 
 #[derive(Debug, Args)]
@@ -169,4 +231,29 @@ pub(super) struct Named {
 pub(super) struct Rest {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
     pub(super) arguments: Vec<OsString>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_is_read_alone_as_among_all() {
+        let lines = [
+            "wharf apply",
+            "wharf apply --json --root /srv wiki db",
+            "wharf apply --dry-run --accept-data-loss wiki",
+            "wharf apply --plan FILE",
+        ];
+        for line in lines {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let alone = apply(&args).unwrap();
+            let among_all = Cli::try_parse_from(&args).unwrap();
+            assert_eq!(format!("{alone:?}"), format!("{among_all:?}"), "{line}");
+        }
+        for line in ["wharf", "wharf plan", "wharf apply --help", "wharf apply --plan F wiki"] {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert!(apply(&args).is_none(), "{line}");
+        }
+    }
 }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::{author, complain};
 use crate::db::schema::Schema;
-use crate::db::{Audit, DbName, Location};
+use crate::db::{Audit, Location, Records};
 use crate::desired;
 use crate::host::engine::{Endpoint, Engine, endpoint};
 use crate::host::{self, System};
-use crate::reconcile::Context;
 use crate::reconcile::survey::Machine;
+use crate::reconcile::{Context, Kept};
 use crate::settings::{self, Root, Settings, StoreSetting};
 use crate::template::Roots;
 
@@ -77,22 +77,25 @@ impl Desk {
 
     /// `DOCKER_HOST`, else the record, else Docker's own socket.
     pub(super) fn engine(&self) -> Result<Engine, crate::host::engine::Error> {
-        let host = crate::db::open(&self.store, &self.audit)
-            .ok()
-            .and_then(|store| store.read(&DbName::try_from(DbName::CONFIGURATION).ok()?).ok())
-            .map(|configuration| desired::Snapshot { configuration, ..Default::default() })
-            .map(|all| desired::network::host_record(&all, &self.schema, &self.settings.root).0);
+        self.engine_by(&self.look().0)
+    }
+
+    /// The host's own records, and what was read with them.
+    fn look(&self) -> (Records, Kept) {
+        let store = crate::db::open(&self.store, &self.audit);
+        store.and_then(|store| Kept::read(store.as_ref())).unwrap_or_default()
+    }
+
+    fn engine_by(&self, configuration: &Records) -> Result<Engine, crate::host::engine::Error> {
+        let all = desired::Snapshot { configuration: configuration.clone(), ..Default::default() };
+        let (host, _) = desired::network::host_record(&all, &self.schema, &self.settings.root);
         let text = self
             .settings
             .engine
             .clone()
-            .or_else(|| host.as_ref().and_then(|host| host.endpoint.clone()))
+            .or(host.endpoint)
             .unwrap_or_else(|| endpoint::DEFAULT.to_owned());
-        let certificates = self
-            .settings
-            .engine_certificates
-            .clone()
-            .or_else(|| host.and_then(|host| host.certificates));
+        let certificates = self.settings.engine_certificates.clone().or(host.certificates);
         let endpoint = Endpoint::parse(&text, certificates.as_deref())?;
         let engine = Engine::new(&endpoint, self.settings.engine_timeout)?;
         Ok(engine.with_silence(self.settings.pull_timeout))
@@ -100,20 +103,24 @@ impl Desk {
 
     /// The context of a pass; prints why there is none.
     pub(super) fn context(self) -> Option<(Context<System>, Settings)> {
-        let engine = match self.engine() {
-            Ok(engine) => engine,
-            Err(error) => {
-                complain(&error, error.remedy().as_deref());
-                return None;
-            }
-        };
+        let context = self.try_context();
+        context.inspect_err(|error| complain(error, error.remedy().as_deref())).ok()
+    }
+
+    /// The context of a pass, or why there is none: nobody has made the engine's socket, its address is bad.
+    pub(super) fn try_context(
+        self,
+    ) -> Result<(Context<System>, Settings), crate::host::engine::Error> {
+        let (configuration, kept) = self.look();
+        let engine = self.engine_by(&configuration)?;
         let host = System::new(engine, self.settings.root.clone(), self.settings.ready_timeout);
-        Some(self.with(host))
+        Ok(self.with(host, kept))
     }
 
     /// The context of a look, for which an engine is no must.
     pub(super) fn survey(self) -> Context<Machine> {
-        let host = match self.engine() {
+        let (configuration, kept) = self.look();
+        let host = match self.engine_by(&configuration) {
             Ok(engine) => {
                 let (root, timeout) = (self.settings.root.clone(), self.settings.ready_timeout);
                 Machine::WithEngine(Box::new(System::new(engine, root, timeout)))
@@ -123,10 +130,10 @@ impl Desk {
                 source: Box::new(source),
             }),
         };
-        self.with(host).0
+        self.with(host, kept).0
     }
 
-    fn with<H>(self, host: H) -> (Context<H>, Settings) {
+    fn with<H>(self, host: H, kept: Kept) -> (Context<H>, Settings) {
         let overrides = self.overrides_file();
         let templates = Roots::of(self.settings.profile, &self.settings.root);
         let Self { settings, schema, store, audit } = self;
@@ -134,6 +141,7 @@ impl Desk {
             root: settings.root.clone(),
             profile: settings.profile,
             store,
+            kept,
             audit,
             schema,
             templates,

@@ -17,6 +17,7 @@ use super::show::{line, table};
 use super::{Exit, Output, complain, complain_text, print, print_json, signal};
 use crate::event::past::{self, Handler, Past};
 use crate::host::turn;
+use crate::settings::zone;
 
 /// What is asked for.
 #[derive(Debug, Args)]
@@ -86,7 +87,7 @@ pub(super) fn events(root: &Path, wanted: &Wanted) -> Exit {
         if output.json {
             print_json(&shown);
         } else {
-            print(&whole(&shown, &TimeZone::system()));
+            print(&whole(&shown, &zone::local()));
         }
         return Exit::Done;
     }
@@ -103,7 +104,7 @@ pub(super) fn events(root: &Path, wanted: &Wanted) -> Exit {
     if wanted.output.json {
         print_json(&shown);
     } else {
-        print(&list(&shown, &TimeZone::system()));
+        print(&list(&shown, &zone::local()));
     }
     Exit::Done
 }

@@ -157,7 +157,7 @@ pub(super) fn expand_template(args: &[OsString], root: &Path) -> Exit {
         match show(expanded, &asked) {
             Exit::Differs if exit == Exit::Done => exit = Exit::Differs,
             Exit::Done | Exit::Differs => {}
-            Exit::Failed | Exit::Usage => exit = Exit::Failed,
+            Exit::Failed | Exit::Usage | Exit::Stopped => exit = Exit::Failed,
         }
     }
     exit

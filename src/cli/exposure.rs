@@ -81,7 +81,7 @@ pub(super) fn look(root: &Path) -> Option<Survey> {
 }
 
 /// Source: no-color.org; any text but an empty one means no.
-fn is_colored() -> bool {
+pub(super) fn is_colored() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|word| word.is_empty())
 }
 

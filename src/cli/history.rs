@@ -15,6 +15,7 @@ use super::{Exit, complain, complain_text, print, print_json};
 use crate::db::history::{self, CannotUndo, Edit, Entry};
 use crate::db::schema::Schema;
 use crate::db::{Committed, DbName, Record, Store};
+use crate::settings::zone;
 
 /// What is asked for.
 pub(super) struct Wanted<'a> {
@@ -60,7 +61,7 @@ pub(super) fn history(root: &Path, wanted: &Wanted<'_>) -> Exit {
     if wanted.json {
         print_json(&shown.iter().map(|entry| json(entry, &desk.schema)).collect::<Vec<_>>());
     } else {
-        let zone = TimeZone::system();
+        let zone = zone::local();
         print(&shown.iter().map(|entry| text(entry, &desk.schema, &zone)).collect::<String>());
     }
     Exit::Done

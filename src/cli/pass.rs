@@ -6,10 +6,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use crate::cli::command::{Apply, GiveUp, Output};
+use crate::cli::command::{Apply, GiveUp, Output, Status};
+use crate::cli::exposure::is_colored;
 use crate::cli::{
     Desk, Exit, apply_and_judge, block_on, complain, complain_about, complain_text, log, owed,
-    print, print_json, show,
+    print, print_json, show, watch,
 };
 use crate::db::value::ContainerName;
 use crate::reconcile::expected::Expected;
@@ -22,6 +23,15 @@ pub(super) fn wish(only: Vec<ContainerName>, give_up: GiveUp) -> Wish {
         given_up: give_up.given_up.into_iter().collect(),
         ..Wish::default()
     }
+}
+
+/// `status`.
+pub(super) fn status(root: &Path, wanted: &Status) -> Exit {
+    let show = if is_colored() { show::painted } else { show::status };
+    if wanted.watch {
+        return watch::watch(root, wanted.output, show);
+    }
+    look(root, wanted.output, &Wish::default(), show)
 }
 
 /// `plan` and `status`: nothing is written, not even a lock.

@@ -24,6 +24,7 @@ pub(super) fn plan(report: &Report) -> String {
         }
     }
     holds(&mut text, report);
+    drift(&mut text, report);
     interrupted(&mut text, report);
     for notice in &report.notices {
         line(&mut text, &format!("note: {notice}"));
@@ -53,29 +54,27 @@ fn holds(text: &mut String, report: &Report) {
     }
 }
 
+fn drift(text: &mut String, report: &Report) {
+    for drift in &report.drift {
+        line(text, &format!("drift: {drift}"));
+    }
+}
+
 fn interrupted(text: &mut String, report: &Report) {
     for step in &report.interrupted {
         line(text, &format!("note: was interrupted: {step}; looked at again"));
     }
 }
 
-/// What a pass has done.
-pub(super) fn applied(report: &Report) -> String {
-    let mut text = String::new();
-    for assignment in &report.assigned {
-        line(
-            &mut text,
-            &format!("gave record {} the address {}", assignment.record, assignment.address),
-        );
-    }
-    for step in &report.done {
-        line(&mut text, &format!("done: {step}"));
-    }
+/// What a pass has done; without the steps, when each was told when it was done.
+pub(super) fn applied(report: &Report, has_told: bool) -> String {
+    let mut text = done(report, has_told);
     for step in &report.blocked {
         line(&mut text, &format!("not tried: {step}"));
     }
     interrupted(&mut text, report);
     holds(&mut text, report);
+    drift(&mut text, report);
     let (done, failed) = (report.done.len(), report.failed.len());
     let all = match (done, failed) {
         (0, 0) => "Nothing to do.".to_owned(),
@@ -83,6 +82,38 @@ pub(super) fn applied(report: &Report) -> String {
         _ => format!("{done} done, {failed} failed, {} left.", report.remaining.len()),
     };
     line(&mut text, &all);
+    text
+}
+
+/// What a pass has done that was ended before its end, and what it has left.
+pub(super) fn stopped(report: &Report, has_told: bool) -> String {
+    let mut text = done(report, has_told);
+    let left = report.left();
+    for step in &left {
+        line(&mut text, &format!("left: {step}"));
+    }
+    interrupted(&mut text, report);
+    holds(&mut text, report);
+    let (done, failed, left) = (report.done.len(), report.failed.len(), left.len());
+    let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
+    line(
+        &mut text,
+        &format!("Stopped: {done} done{failed}, {left} left; the next pass goes on from here."),
+    );
+    text
+}
+
+fn done(report: &Report, has_told: bool) -> String {
+    let mut text = String::new();
+    for assignment in &report.assigned {
+        line(
+            &mut text,
+            &format!("gave record {} the address {}", assignment.record, assignment.address),
+        );
+    }
+    for step in report.done.iter().filter(|_| !has_told) {
+        line(&mut text, &format!("done: {step}"));
+    }
     text
 }
 
@@ -116,7 +147,14 @@ pub(super) fn status(report: &Report) -> String {
             report.host.guard
         ),
     );
+    if report.unapplied {
+        line(
+            &mut text,
+            "note: the records were changed since they were applied last: wharf apply (or signal-event docker-update)",
+        );
+    }
     holds(&mut text, report);
+    drift(&mut text, report);
     interrupted(&mut text, report);
     for notice in &report.notices {
         line(&mut text, &format!("note: {notice}"));
@@ -127,6 +165,42 @@ pub(super) fn status(report: &Report) -> String {
         for step in &report.remaining {
             line(&mut text, &format!("to do: {}", planned(step)));
         }
+    }
+    text
+}
+
+const BOLD: &str = "\x1b[1m";
+const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
+const PLAIN: &str = "\x1b[0m";
+
+/// The same in colours: red for what is at fault, yellow for what waits, green when all is well.
+pub(super) fn painted(report: &Report) -> String {
+    let of_row = |row: &Row| {
+        let is_down = row.is_wanted() && row.state != "running";
+        let is_ill = row.health == Some("unhealthy") || report.troubled.contains(&row.record);
+        match (is_down || is_ill || !row.is_in_force(), row.held.is_some()) {
+            (true, _) => RED,
+            (false, true) => YELLOW,
+            (false, false) => "",
+        }
+    };
+    let rest = |text: &str| match text.split([':', ' ']).next() {
+        Some("As") => GREEN,
+        Some("to" | "hold" | "drift" | "note") => YELLOW,
+        Some(_) | None => "",
+    };
+    let mut text = String::new();
+    for (number, plain) in status(report).lines().enumerate() {
+        let row = number.checked_sub(1).and_then(|number| report.containers.get(number));
+        let color = match (number, row) {
+            (0, _) => BOLD,
+            (_, Some(row)) => of_row(row),
+            (_, None) => rest(plain),
+        };
+        let end = if color.is_empty() { "" } else { PLAIN };
+        line(&mut text, &format!("{color}{plain}{end}"));
     }
     text
 }
@@ -201,4 +275,45 @@ pub(super) fn faults(report: &Report) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(record: &str, state: &str) -> Row {
+        Row {
+            record: record.to_owned(),
+            wanted: "running".to_owned(),
+            state: state.to_owned(),
+            health: None,
+            address: None,
+            ports: Vec::new(),
+            exposure: None,
+            links: Vec::new(),
+            routes: Vec::new(),
+            image: String::new(),
+            status: None,
+            held: None,
+        }
+    }
+
+    #[test]
+    fn what_is_down_is_red_and_the_words_are_those_without_colours() {
+        let containers = vec![row("shop", "running"), row("wiki", "exited")];
+        let mut report = Report { containers, unapplied: true, ..Report::default() };
+        let colored = painted(&report);
+        let lines: Vec<&str> = colored.lines().collect();
+        assert!(lines[0].starts_with(BOLD) && lines[1].starts_with("shop "), "{colored}");
+        assert!(lines[2].starts_with(&format!("{RED}wiki ")) && lines[2].ends_with(PLAIN));
+        assert!(colored.contains(&format!("{YELLOW}note: the records were changed")), "{colored}");
+        assert!(lines.last().unwrap().starts_with(GREEN), "{colored}");
+        let mut plain = colored.clone();
+        for color in [BOLD, RED, GREEN, YELLOW, PLAIN] {
+            plain = plain.replace(color, "");
+        }
+        assert_eq!(plain, status(&report));
+        report.unapplied = false;
+        assert!(!status(&report).contains("changed"));
+    }
 }

@@ -2,6 +2,7 @@
 
 //! The pass of an event: for the events of ours, and for every other one that a record names.
 
+use crate::cli::progress::Display;
 use crate::cli::{Desk, Failed, complain, complain_about, make_pass, overrides, print, show};
 use crate::db::value;
 use crate::db::{DbName, Records};
@@ -50,7 +51,8 @@ pub(super) fn reconcile(run: &Run<'_>) -> Said {
         };
         said.lines.extend(hooks.iter().map(line));
     }
-    let Some(result) = make_pass(run.root, &Wish::default(), run.wake.stop()) else {
+    let Some(result) = make_pass(run.root, &Wish::default(), run.wake.stop(), Display::Silent)
+    else {
         return Said::fault("there was no pass".to_owned());
     };
     match result {
@@ -59,6 +61,7 @@ pub(super) fn reconcile(run: &Run<'_>) -> Said {
             let (text, remedy) = match &failed {
                 Failed::Pass(error) => (error as &dyn std::error::Error, error.remedy()),
                 Failed::Lock(error) => (error as &dyn std::error::Error, None),
+                Failed::Stopped => return Said::fault("was stopped before its pass".to_owned()),
             };
             complain(text, remedy.as_deref());
             said.lines.push(full(text));
@@ -70,10 +73,10 @@ pub(super) fn reconcile(run: &Run<'_>) -> Said {
 
 /// What the pass has done: into the log, and for an event of ours to whoever signalled it.
 fn tell(run: &Run<'_>, containers: &Records, report: &Report, mut said: Said) -> Said {
-    said.lines.push(show::applied(report));
+    said.lines.push(show::applied(report, false));
     said.lines.push(show::faults(report));
     if run.event.is_own() {
-        print(&show::applied(report));
+        print(&show::applied(report, false));
     }
     complain_about(report);
     // A fault of somebody else is told, and is no failure of what the event is about.

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use bstr::ByteSlice;
 
+use crate::cli::Exit;
 use crate::event::line::IDENT;
 use crate::host::handler::output::Lines;
 use crate::host::syslog::Syslog;
@@ -24,7 +25,7 @@ pub(super) fn arguments(root: &Path) -> [OsString; 3] {
 /// Reads stdin until nobody has its other end: lines for the log, as many as of a handler, then nothing.
 ///
 /// Without a reader a job would be ended by its next line; one that waits until it is read would hold it.
-pub(in crate::cli) fn log_rest(root: &Path) {
+pub(in crate::cli) fn log_rest(root: &Path) -> Exit {
     let mut log = Syslog::new(Root::new(root).at("/dev/log"), IDENT);
     let mut line = |text: &[u8]| log.line(&text.to_str_lossy());
     let (mut input, mut lines, mut bytes) = (io::stdin().lock(), Lines::default(), [0; 16_384]);
@@ -37,4 +38,5 @@ pub(in crate::cli) fn log_rest(root: &Path) {
         }
     }
     lines.end(&mut line);
+    Exit::Done
 }
