@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::host::{self, Error, Host, failpoint};
+use crate::host::{self, Error, Host, alive, failpoint};
 use crate::plan::{Plan, PlannedStep, Step, StepId};
 
 /// What became of a plan.
@@ -42,6 +42,8 @@ pub async fn apply<H: Host>(plan: &Plan, host: &H, parallel: usize, stop: &Atomi
     let mut outcome = Outcome::default();
     let mut waiting: BTreeSet<StepId> = (0..plan.steps.len()).collect();
     let mut under_way = FuturesUnordered::new();
+    let progress = host.progress();
+    progress.inspect(|progress| progress.plan(plan.steps.len()));
     loop {
         let mut fresh = Vec::new();
         while under_way.len() + fresh.len() < parallel.max(1) && !stop.load(Ordering::Relaxed) {
@@ -63,10 +65,14 @@ pub async fn apply<H: Host>(plan: &Plan, host: &H, parallel: usize, stop: &Atomi
         // No permit is held while waiting for another: what is ready runs, what is not is not here.
         let Some((id, planned, begun, result)) = under_way.next().await else { break };
         host.end(id);
+        progress.inspect(|progress| progress.end(id, result.is_ok()));
+        alive::moved();
         match result {
             Ok(()) => {
                 let took = begun.elapsed().as_secs_f64();
-                tracing::info!(step = %planned.step, reason = %planned.reason, took = format!("{took:.2}s"), "done");
+                let record = planned.record.as_ref().map(tracing::field::display);
+                let took = format!("{took:.2}s");
+                tracing::info!(step = %planned.step, reason = %planned.reason, took, record, "done");
                 outcome.done.insert(id);
             }
             Err(error) => outcome.failed.push((id, error)),
@@ -84,6 +90,11 @@ fn begin<H: Host>(host: &H, fresh: &[(StepId, &PlannedStep)]) {
         failpoint::here();
         let steps: Vec<_> = fresh.iter().map(|(id, planned)| (*id, &planned.step)).collect();
         host.begin(&steps);
+        if let Some(progress) = host.progress() {
+            for (id, planned) in fresh {
+                progress.begin(*id, planned);
+            }
+        }
         failpoint::here();
     }
 }

@@ -8,42 +8,49 @@
 //! machine is looked at again, until nothing is left that was not tried. What is left stands in the
 //! [`Report`], never in the log alone.
 
+mod basis;
+pub mod doctor;
 pub mod expand;
 pub mod expected;
 pub mod explain;
 pub mod exposure;
+pub mod hand;
 mod past;
 mod patience;
+mod render;
 pub mod report;
 pub mod services;
 pub mod survey;
 #[cfg(test)]
 mod tests;
+pub mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use bstr::BStr;
 use jiff::Timestamp;
 
 use crate::apply;
 use crate::db::schema::Schema;
 use crate::db::value::ContainerName;
-use crate::db::{self, Audit, DbName, Location, Store};
+use crate::db::{self, Audit, DbName, Location};
 use crate::desired::hook;
-use crate::desired::{self, Assignment, Overrides, Resolution, Snapshot};
+use crate::desired::{self, Resolution, Snapshot};
 use crate::host::{self, Host};
 use crate::plan::{self, Given, Plan, Step};
 use crate::settings::{Profile, Root};
+use crate::state::container::hex;
 use crate::state::layer::LayerQuery;
 use crate::state::trouble::{Past, Trouble};
-use crate::state::{FileKind, Observed, ObservedContainer, Query, RenderedFile};
-use crate::template::{self, Readers, Roots, View};
+use crate::state::{FileKind, Observed, ObservedContainer, Query};
+use crate::template::{self, Readers, Roots};
 
+use basis::{Basis, database, lost, read, records};
 use expected::Expected;
 
+pub use basis::{Kept, fingerprint};
 pub use report::{Failure, Report};
 
 /// Why there was no pass.
@@ -142,6 +149,8 @@ pub struct Context<H> {
     pub profile: Profile,
     /// Where the records are.
     pub store: Location,
+    /// What was read of them already.
+    pub kept: Kept,
     /// What is written down with the changes of a pass.
     pub audit: Audit,
     /// What properties may hold.
@@ -191,22 +200,27 @@ pub async fn pass<H: Host>(
     let overrides = host::overrides::read(&cx.overrides)?;
     if wish.exactly.is_some() {
         // Before an address is given: when the world has moved, the records stay as they are.
-        let (snapshot, _) = records(cx, Mode::Look, &overrides, &wish.only)?;
-        let round = look(cx, Mode::Look, &snapshot, &overrides, wish, false).await?;
+        let (basis, _) = records(cx, Mode::Look, &overrides, &wish.only)?;
+        let round = look(cx, Mode::Look, &basis, wish, false).await?;
         as_expected(wish, &round.plan)?;
     }
-    let (snapshot, assigned) = records(cx, mode, &overrides, &wish.only)?;
+    let cut = cx.host.interrupted();
+    // After a pass that was cut, the engine may still be at what was asked of it.
+    let has_to_settle = mode == Mode::Apply && !cut.is_empty();
+    if !has_to_settle {
+        cx.host.look_ahead().await;
+    }
+    let (basis, assigned) = records(cx, mode, &overrides, &wish.only)?;
     if mode == Mode::Apply {
         for name in &wish.retry {
             cx.host.keep_trouble(name, &Trouble::default())?;
         }
     }
-    let cut = cx.host.interrupted();
-    if mode == Mode::Apply && !cut.is_empty() {
-        Box::pin(cx.host.settle()).await;
+    if has_to_settle {
+        Box::pin(cx.host.settle(None)).await;
     }
     // In boxes, because a look is a large future and these are several.
-    let first = |is_unguarded| Box::pin(look(cx, mode, &snapshot, &overrides, wish, is_unguarded));
+    let first = |is_unguarded| Box::pin(look(cx, mode, &basis, wish, is_unguarded));
     let mut round = match first(false).await {
         // There was one, and it ended.
         Err(error) if error.was_cut_off() && patience::is_back(cx, stop).await => {
@@ -218,8 +232,8 @@ pub async fn pass<H: Host>(
         round = first(true).await?;
     }
     as_expected(wish, &round.plan)?;
-    all_there(wish, &snapshot, &round.observed)?;
-    let mut report = Report::new(&round.resolution, assigned);
+    all_there(wish, &basis.snapshot, &round.observed)?;
+    let mut report = Report::new(&basis.snapshot, &round.resolution, assigned);
     report.only = wish.only.iter().map(ToString::to_string).collect();
     report.first_plan(&round.plan);
     report.was_cut(cut);
@@ -227,8 +241,7 @@ pub async fn pass<H: Host>(
     if mode == Mode::Apply {
         // What was asked for once is done once.
         let rest = Wish { restart: BTreeSet::new(), exactly: None, ..wish.clone() };
-        let again =
-            |is_unguarded| Box::pin(look(cx, mode, &snapshot, &overrides, &rest, is_unguarded));
+        let again = |is_unguarded| Box::pin(look(cx, mode, &basis, &rest, is_unguarded));
         // What a plan that was read does not say is not done.
         let most = if wish.exactly.is_some() { 1 } else { ROUNDS };
         let Some(last) = rounds(cx, round, most, &mut report, stop, again).await? else {
@@ -240,7 +253,30 @@ pub async fn pass<H: Host>(
         }
     }
     report.last_look(&round.resolution, &round.observed, &round.plan, &round.names);
+    applied(cx, mode, wish, stop, &mut report);
     Ok(report)
+}
+
+/// Remembers which records were applied, or says that it was others.
+fn applied<H: Host>(
+    cx: &Context<H>,
+    mode: Mode,
+    wish: &Wish,
+    stop: &AtomicBool,
+    report: &mut Report,
+) {
+    let now = hex(&report.records);
+    let known = cx.host.applied_records();
+    let is_other = known.as_ref() != Some(&now);
+    match mode {
+        Mode::Look => report.unapplied = known.is_some() && is_other,
+        Mode::Apply => {
+            let is_whole = wish.only.is_empty() && wish.exactly.is_none();
+            if is_whole && is_other && !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                cx.host.remember_records(&now);
+            }
+        }
+    }
 }
 
 /// Whether `plan` is the one that was asked for.
@@ -359,55 +395,9 @@ pub async fn teardown<H: Host>(
     Ok(report)
 }
 
-/// The records, after every container that needs an address has one.
-fn records<H>(
-    cx: &Context<H>,
-    mode: Mode,
-    overrides: &Overrides,
-    only: &BTreeSet<ContainerName>,
-) -> Result<(Snapshot, Vec<Assignment>), Error> {
-    let mut store = db::open(&cx.store, &cx.audit)?;
-    let mut snapshot = read(store.as_ref())?;
-    let about = about(&snapshot, only);
-    let is_asked = |assignment: &Assignment| only.is_empty() || about.contains(&assignment.record);
-    let (assigned, others): (Vec<_>, Vec<_>) =
-        desired::assign(&snapshot, &cx.schema, &cx.root, overrides).into_iter().partition(is_asked);
-    if mode == Mode::Apply && !assigned.is_empty() {
-        let containers = database(DbName::CONTAINERS)?;
-        for assignment in &assigned {
-            store.commit(&containers, &assignment.change())?;
-            tracing::info!(record = %assignment.record, address = %assignment.address, "address given");
-        }
-        snapshot = read(store.as_ref())?;
-    }
-    // Those of others are counted with, and given to them when their turn comes.
-    for assignment in assigned.iter().chain(&others) {
-        let key = BStr::new(assignment.record.as_str());
-        if let Ok(Some(record)) = assignment.change().apply(snapshot.containers.get(key)) {
-            snapshot.containers.insert(key.to_owned(), record);
-        }
-    }
-    Ok((snapshot, assigned))
-}
-
 /// `names` and what they link to.
 fn about(snapshot: &Snapshot, names: &BTreeSet<ContainerName>) -> BTreeSet<ContainerName> {
     names.iter().flat_map(|name| hook::with_links(&snapshot.containers, name)).collect()
-}
-
-fn database(name: &str) -> Result<DbName, db::Error> {
-    DbName::try_from(name)
-        .map_err(|bad| db::Error::Foreign { path: name.into(), found: bad.to_string() })
-}
-
-fn read(store: &dyn Store) -> Result<Snapshot, Error> {
-    let one = |name: &str| store.read(&database(name)?);
-    Ok(Snapshot {
-        containers: one(DbName::CONTAINERS)?,
-        images: one(DbName::IMAGES)?,
-        configuration: one(DbName::CONFIGURATION)?,
-        networks: one(DbName::NETWORKS)?,
-    })
 }
 
 /// One look: what is, what should be, and what that takes.
@@ -425,28 +415,28 @@ struct Round {
 async fn look<H: Host>(
     cx: &Context<H>,
     mode: Mode,
-    snapshot: &Snapshot,
-    overrides: &Overrides,
+    basis: &Basis,
     wish: &Wish,
     is_unguarded: bool,
 ) -> Result<Round, Error> {
-    let mut query = desired::query(snapshot, &cx.schema, &cx.root, overrides);
-    let web_server = desired::network::host_record(snapshot, &cx.schema, &cx.root).0.web_server;
+    let Basis { snapshot, drafts, .. } = basis;
+    let mut query = drafts.query();
+    let web_server = drafts.has_web_server();
     query.targets = template::all_paths(cx.profile, &cx.root);
     query.note = mode == Mode::Apply;
     query.in_force = is_unguarded;
     let observed = cx.host.observe(&query).await?;
-    lost_database(cx, mode, snapshot, &observed)?;
-    let resolution = desired::resolve(snapshot, &cx.schema, &cx.root, &observed.facts, overrides);
+    lost(cx, mode, basis, &observed)?;
+    let resolution = drafts.clone().resolve(snapshot, &observed.facts);
     let suse_firewall = observed.facts.suse_services;
     let readers = Readers { web_server, suse_firewall, filter: observed.facts.filter };
-    let (files, failed_templates) = render(cx, &resolution, readers);
+    let (files, failed_templates) = render::render(cx, mode, &resolution, readers);
     let differing: Vec<ContainerName> = observed
         .containers
         .iter()
         .filter(|(name, found)| {
             let container = resolution.desired.containers.get(*name);
-            container.is_none_or(|container| found.hash != container.spec.hash().as_str())
+            container.is_none_or(|container| found.hash != container.hash.as_str())
         })
         .map(|(name, _)| name.clone())
         .collect();
@@ -466,6 +456,9 @@ async fn look<H: Host>(
         },
         is_unguarded,
     };
+    if mode == Mode::Apply {
+        cx.host.trust(&plan::drift::right(&given), &observed);
+    }
     let mut plan = past::plan(cx, mode, &given).await?;
     if !wish.only.is_empty() {
         plan = plan.select(&about(snapshot, &wish.only));
@@ -473,55 +466,4 @@ async fn look<H: Host>(
     let names = desired::images_by_name(snapshot);
     let has_guard = files.iter().any(|file| file.kind == FileKind::Guard);
     Ok(Round { observed, resolution, failed_templates, plan, has_guard, names })
-}
-
-/// A database that is gone is no wish to remove every container, and neither is a new one in its
-/// place: a file system that is not mounted looks like the one, and a record set then like the other.
-fn lost_database<H: Host>(
-    cx: &Context<H>,
-    mode: Mode,
-    snapshot: &Snapshot,
-    observed: &Observed,
-) -> Result<(), Error> {
-    let store = db::open(&cx.store, &cx.audit)?;
-    let identity = store.identity()?;
-    let containers = observed.containers.len();
-    let has_record =
-        observed.containers.keys().any(|name| snapshot.containers.get(name.as_str()).is_some());
-    if containers > 0 && !has_record {
-        let exists = store.exists(&database(DbName::CONTAINERS)?)?;
-        let known = cx.host.known_store();
-        let is_other = known.is_some() && identity.is_some() && known != identity;
-        if !exists || is_other {
-            let location = match &cx.store {
-                Location::Sqlite(file) => file.display().to_string(),
-                Location::Esmith(path) | Location::EsmithBelow(path) => path.display().to_string(),
-            };
-            return Err(Error::NoDatabase { location, containers });
-        }
-    }
-    if let Some(identity) = identity
-        && mode == Mode::Apply
-        && cx.host.known_store().as_ref() != Some(&identity)
-    {
-        cx.host.remember_store(&identity)?;
-    }
-    Ok(())
-}
-
-fn render<H>(
-    cx: &Context<H>,
-    resolution: &Resolution,
-    readers: Readers,
-) -> (Vec<RenderedFile>, Vec<template::Error>) {
-    let view = View::of(&resolution.desired).into_context();
-    let mut files = Vec::new();
-    let mut failed = Vec::new();
-    for target in template::targets(&resolution.desired, readers, cx.profile, &cx.root) {
-        match template::render(&target, &cx.templates, &view) {
-            Ok(file) => files.push(file),
-            Err(error) => failed.push(error),
-        }
-    }
-    (files, failed)
 }

@@ -12,11 +12,12 @@ use serde_json::Value;
 use crate::apply::Outcome;
 use crate::db::DbName;
 use crate::db::value::ContainerName;
-use crate::desired::{Assignment, Rejection, Resolution};
-use crate::plan::{Cost, Difference, Plan, PlannedStep, Reason, Step};
+use crate::desired::{Assignment, Rejection, Resolution, Snapshot};
+use crate::plan::{Cost, Difference, Plan, PlannedStep, Step};
 use crate::state::exposure::Matches;
 use crate::state::health::Probe;
-use crate::state::{Container, Health, Observed, ObservedContainer, ObservedGuard};
+use crate::state::notify::Notify;
+use crate::state::{Container, Drift, Health, Observed, ObservedContainer, ObservedGuard, Wanted};
 use crate::template;
 
 /// What a pass found, did and left.
@@ -39,6 +40,9 @@ pub struct Report {
     pub done: Vec<String>,
     /// The steps that failed, and why.
     pub failed: Vec<Failure>,
+    /// The same by number.
+    #[serde(skip)]
+    pub tally: Tally,
     /// Steps that were not tried because one that they need failed.
     pub blocked: Vec<String>,
     /// Containers that are not touched, and why.
@@ -48,8 +52,18 @@ pub struct Report {
     /// The containers whose health we have to check ourselves.
     #[serde(skip)]
     pub probes: Vec<Probe>,
+    /// Which records the pass went by ([`Snapshot::fingerprint`]).
+    #[serde(skip)]
+    pub records: [u8; 32],
+    /// Who is told when something has changed.
+    #[serde(skip)]
+    pub notify: Notify,
+    /// Whether the records differ from those of the last pass that has applied all of them.
+    pub unapplied: bool,
     /// When the next of those that wait is due.
     pub again_at: Option<Timestamp>,
+    /// What somebody has changed and is left so.
+    pub drift: Vec<Drift>,
     /// What is still to be done after the pass.
     pub remaining: Vec<PlanLine>,
     /// One row a container record.
@@ -61,6 +75,9 @@ pub struct Report {
     /// When the clock starts or stops a container next.
     pub next_by_clock: Option<Timestamp>,
 }
+
+/// How many steps of a kind and for a cause, each in one word, were done (`true`) and have failed.
+pub type Tally = BTreeMap<(&'static str, &'static str, bool), u64>;
 
 /// A step of a plan, for people and programs.
 #[derive(Clone, Debug, Serialize)]
@@ -98,6 +115,9 @@ pub struct Failure {
     pub because: Vec<String>,
     /// A command that would mend it.
     pub remedy: Option<String>,
+    /// Whether it was a replacement, after which the old container is back.
+    #[serde(skip)]
+    pub is_taken_back: bool,
 }
 
 /// A container record and its container.
@@ -129,6 +149,21 @@ pub struct Row {
     pub held: Option<String>,
 }
 
+impl Row {
+    /// Whether it should run, whoever says so.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.starts_with(Wanted::Running.as_str())
+    }
+
+    /// Whether the packet filter keeps what the record says of access.
+    pub fn is_in_force(&self) -> bool {
+        !self.exposure.as_ref().is_some_and(|exposure| exposure.ends_with(NOT_IN_FORCE))
+    }
+}
+
+/// What is told of access that the packet filter does not keep.
+const NOT_IN_FORCE: &str = " (not in force)";
+
 /// A container of somebody else.
 #[derive(Clone, Debug, Serialize)]
 pub struct ForeignRow {
@@ -158,8 +193,13 @@ pub struct HostRow {
 }
 
 impl Report {
-    pub(super) fn new(resolution: &Resolution, assigned: Vec<Assignment>) -> Self {
+    pub(super) fn new(
+        snapshot: &Snapshot,
+        resolution: &Resolution,
+        assigned: Vec<Assignment>,
+    ) -> Self {
         Self {
+            records: snapshot.fingerprint(),
             rejected: resolution.rejected.clone(),
             notices: resolution.notices.clone(),
             assigned,
@@ -177,6 +217,7 @@ impl Report {
             record: None,
             because: chain(error),
             remedy: None,
+            is_taken_back: false,
         }));
     }
 
@@ -189,6 +230,13 @@ impl Report {
                 self.interrupted.extend(step.map(|step| format!("{step} (the engine went away)")));
             }
         }
+        let failed = outcome.failed.iter().map(|(id, _)| (id, false));
+        for (id, is_done) in outcome.done.iter().map(|id| (id, true)).chain(failed) {
+            if let Some(step) = plan.steps.get(*id) {
+                let of = (step.step.kind(), step.reason.kind(), is_done);
+                *self.tally.entry(of).or_default() += 1;
+            }
+        }
         let text = |id: &usize| plan.steps.get(*id).map(|step| step.step.to_string());
         self.done.extend(outcome.done.iter().filter_map(text));
         self.blocked = outcome.blocked.iter().filter_map(text).collect();
@@ -199,6 +247,7 @@ impl Report {
                 record: step.record.as_ref().map(ToString::to_string),
                 because: chain(&error),
                 remedy: error.remedy(),
+                is_taken_back: error.is_taken_back(),
             })
         }));
     }
@@ -213,7 +262,9 @@ impl Report {
         self.rejected.clone_from(&resolution.rejected);
         self.notices.clone_from(&resolution.notices);
         self.next_by_clock = resolution.next_by_clock;
+        self.notify.clone_from(&resolution.notify);
         self.remaining = lines(plan);
+        self.drift.clone_from(&plan.drift);
         self.held = plan.held.iter().map(|(name, why)| (name.to_string(), why.clone())).collect();
         self.probes = probes(resolution, observed);
         self.troubled = plan.troubled.keys().map(ToString::to_string).collect();
@@ -259,7 +310,19 @@ impl Report {
             // Its first words are about a pass that has changed nothing.
             because: error.source().map_or_else(|| chain(error), chain),
             remedy: error.remedy(),
+            is_taken_back: false,
         });
+    }
+
+    /// The steps that are still to be done: as the last look has it, else those that were not tried.
+    pub fn left(&self) -> Vec<&str> {
+        let seen: Vec<&str> = self.remaining.iter().map(|line| line.text.as_str()).collect();
+        if seen.is_empty() { self.blocked.iter().map(String::as_str).collect() } else { seen }
+    }
+
+    /// Whether there are such.
+    pub fn has_left(&self) -> bool {
+        !self.left().is_empty()
     }
 
     /// Whether something was asked for and is not so.
@@ -274,6 +337,11 @@ impl Report {
         self.rejected.iter().any(|rejection| of_host(rejection) || is_one(&rejection.key))
             || self.failed.iter().any(|failure| failure.record.as_deref().is_none_or(is_one))
             || self.troubled.iter().any(|record| is_one(record))
+    }
+
+    /// Whether the kernel holds the guard as it was loaded.
+    pub fn is_guarded(&self) -> bool {
+        self.host.guard == "loaded"
     }
 
     /// Whether the host is as the records say.
@@ -295,11 +363,7 @@ fn line(id: usize, step: &PlannedStep) -> PlanLine {
         parameters: step.step.parameters(),
         reason: step.reason.to_string(),
         cause: step.reason.kind(),
-        differences: if let Reason::Differs(differences) = &step.reason {
-            differences.clone()
-        } else {
-            Vec::new()
-        },
+        differences: step.reason.differences().to_vec(),
         needs: step.needs.clone(),
         cost: step.cost.clone(),
     }
@@ -395,7 +459,7 @@ fn row(
 /// What the record says of access, and whether the kernel says so too.
 fn in_force(access: &str, plan: &Plan) -> String {
     let waits = plan.steps.iter().any(|step| matches!(step.step, Step::LoadGuard { .. }));
-    if waits || plan.is_unguarded { format!("{access} (not in force)") } else { access.to_owned() }
+    if waits || plan.is_unguarded { format!("{access}{NOT_IN_FORCE}") } else { access.to_owned() }
 }
 
 fn ports(container: &Container) -> Vec<String> {

@@ -9,12 +9,13 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 use crate::desired::service::{self, Service};
-use crate::desired::{self, Resolution, Snapshot};
+use crate::desired::{Resolution, Snapshot};
 use crate::host::firewall::{Firewall, filter};
 use crate::host::probe::{self, Target};
 use crate::host::{self, Host, System, network, socket};
+use crate::reconcile::basis::{Basis, records};
 use crate::reconcile::exposure::{self, Family, Given, Opening};
-use crate::reconcile::{Context, Error, Mode, records};
+use crate::reconcile::{Context, Error, Mode};
 use crate::settings::Root;
 use crate::state::socket::{Listed, Surroundings};
 use crate::state::{Facts, ObservedGuard, Query};
@@ -91,8 +92,9 @@ struct Seen {
 /// The records or the kernel's tables cannot be read.
 pub async fn survey(cx: Context<Machine>) -> Result<Survey, Error> {
     let overrides = host::overrides::read(&cx.overrides)?;
-    let (snapshot, _) = records(&cx, Mode::Look, &overrides, &BTreeSet::new())?;
-    let query = desired::query(&snapshot, &cx.schema, &cx.root, &overrides);
+    let (Basis { snapshot, drafts, .. }, _) =
+        records(&cx, Mode::Look, &overrides, &BTreeSet::new())?;
+    let query = drafts.query();
     let firewall = Firewall::below(&cx.root);
     let seen = match cx.host {
         Machine::WithEngine(system) => match look(&system, &query).await {
@@ -103,7 +105,7 @@ pub async fn survey(cx: Context<Machine>) -> Result<Survey, Error> {
         },
         Machine::WithoutEngine(error) => without(&firewall, &cx.root, &query, error).await?,
     };
-    let resolution = desired::resolve(&snapshot, &cx.schema, &cx.root, &seen.facts, &overrides);
+    let resolution = drafts.resolve(&snapshot, &seen.facts);
     let around = Surroundings {
         addresses: socket::addresses()?,
         sockets: socket::sockets()?,

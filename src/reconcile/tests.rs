@@ -1,5 +1,7 @@
 // The promise of the whole, over the fake host.
 
+mod model;
+
 use std::fmt::Write as _;
 use std::num::NonZeroU16;
 use std::sync::atomic::AtomicBool;
@@ -9,9 +11,9 @@ use proptest::prelude::*;
 
 use crate::db::schema::Schema;
 use crate::db::value::Protocol;
-use crate::db::{Audit, Location};
+use crate::db::{Audit, Change, DbName, Location};
 use crate::host::fake::{Drift, FakeHost};
-use crate::reconcile::{Context, Mode, Report, Wish, pass};
+use crate::reconcile::{Context, Kept, Mode, Report, Wish, pass};
 use crate::settings::{Profile, Root};
 use crate::state::exposure::HostPort;
 use crate::state::{Facts, Guard, Observed, ObservedGuard};
@@ -31,6 +33,7 @@ impl Bench {
             root: Root::new("/nowhere"),
             profile: Profile::Generic,
             store: Location::Esmith(directory.path().to_owned()),
+            kept: Kept::default(),
             audit: Audit { limit: 0, ..Audit::default() },
             schema: Schema::new(None),
             templates: Roots::default(),
@@ -169,6 +172,43 @@ proptest! {
     }
 }
 
+/// Five containers in a row of links, with these addresses and ports.
+fn placed(addresses: &[u8], ports: &[u16], linked: &[bool]) -> String {
+    let all = addresses.iter().zip(ports).zip(linked).enumerate();
+    all.fold(String::new(), |mut text, (n, ((address, port), linked))| {
+        let links = if *linked && n > 0 { format!("Interlinked|c{}:db|", n - 1) } else { String::new() };
+        writeln!(
+            text,
+            "c{n}=service|Address|10.0.3.{address}|Image|app|{links}PortMapping|custom|PortMappingPorts|{port}:80|status|enabled|TCPPort|80"
+        )
+        .unwrap();
+        text
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Addresses and ports that records change with each other, in any circles and along links, are given
+    /// up before they are taken (the fake host asserts it), in one pass.
+    #[test]
+    fn what_records_change_with_each_other_is_given_up_before_it_is_taken(
+        addresses in Just((2_u8..7).collect::<Vec<_>>()).prop_shuffle(),
+        ports in Just((8000_u16..8005).collect::<Vec<_>>()).prop_shuffle(),
+        linked in prop::collection::vec(any::<bool>(), 5),
+    ) {
+        let bench = Bench::new();
+        bench.records(&placed(&[2, 3, 4, 5, 6], &[8000, 8001, 8002, 8003, 8004], &linked));
+        prop_assert!(bench.pass(Mode::Apply).is_as_desired());
+        bench.records(&placed(&addresses, &ports, &linked));
+        let report = bench.pass(Mode::Apply);
+        prop_assert!(report.is_as_desired() && report.failed.is_empty(), "{report:#?}");
+        for line in &report.plan {
+            prop_assert!(line.needs.iter().all(|before| *before < line.id), "{:#?}", report.plan);
+        }
+    }
+}
+
 #[test]
 fn looking_changes_nothing_and_gives_the_addresses_it_would_give() {
     let bench = Bench::new();
@@ -201,6 +241,45 @@ fn a_database_that_was_emptied_removes_all() {
     bench.records("");
     assert!(bench.pass(Mode::Apply).is_as_desired());
     assert!(bench.cx.host.state().containers.is_empty());
+}
+
+#[test]
+fn what_somebody_has_changed_is_left_and_told_where_the_host_record_says_so() {
+    let bench = Bench::new();
+    bench.records("wiki=service|Image|app|status|enabled|TCPPort|80|WebAlias|wiki\n");
+    assert!(bench.pass(Mode::Apply).is_as_desired());
+    let configure = |text: &str| {
+        let file = bench.directory.path().join("configuration");
+        crate::host::file::replace(&file, text.as_bytes(), 0o600).unwrap();
+    };
+    let spoil = || {
+        bench.cx.host.drift(Drift::Forwarding, 0);
+        bench.cx.host.drift(Drift::BridgeFilter, 0);
+        bench.cx.host.spoil_files();
+        bench.cx.host.take_performed();
+    };
+
+    configure("docker=service|DriftFiles|report|DriftSysctls|report\n");
+    spoil();
+    let report = bench.pass(Mode::Apply);
+    assert!(report.is_as_desired(), "{report:#?}");
+    let told: Vec<String> = report.drift.iter().map(ToString::to_string).collect();
+    assert!(told[0].starts_with("net.ipv4.ip_forward is 0"), "{told:?}");
+    assert!(told[1].contains("is not as it was written (only told, as DriftFiles"), "{told:?}");
+    assert_eq!(told.len(), 2, "{told:?}");
+    // The guard is none of it: its file, and what lets packets pass it.
+    let done = bench.cx.host.take_performed();
+    assert_eq!(done.len(), 2, "{done:?}");
+    assert!(done[0].starts_with("write /nowhere/etc/wharf/guard.nft, keeping"), "{done:?}");
+    assert!(done[1].starts_with("set net.bridge"), "{done:?}");
+
+    configure("docker=service\n");
+    spoil();
+    let report = bench.pass(Mode::Apply);
+    assert!(report.is_as_desired() && report.drift.is_empty(), "{report:#?}");
+    let done = bench.cx.host.take_performed();
+    assert!(done.iter().any(|step| step == "set net.ipv4.ip_forward = 1"), "{done:?}");
+    assert_eq!(done.iter().filter(|step| step.starts_with("write")).count(), 2, "{done:?}");
 }
 
 fn port(number: u16) -> HostPort {
@@ -257,4 +336,28 @@ fn a_guard_that_is_gone_keeps_nothing_closed() {
     let performed = bench.cx.host.take_performed();
     let replaced: Vec<_> = performed.iter().filter(|step| step.starts_with("replace")).collect();
     assert_eq!(replaced, ["replace container aa", "replace container bb"]);
+}
+
+#[test]
+fn records_that_are_written_while_addresses_are_given_are_for_the_next_pass() {
+    let bench = Bench::new();
+    bench.records("");
+    let (store, audit) = (bench.cx.store.clone(), bench.cx.audit.clone());
+    let writer = std::thread::spawn(move || {
+        let containers = DbName::try_from(DbName::CONTAINERS).unwrap();
+        for n in 0..40 {
+            let text = "service|Image|app|PortMapping|none|TCPPort|80|status|enabled";
+            let key = format!("c{n}").into();
+            let change = Change::Set { key, kind: text.into(), props: Vec::new() };
+            crate::db::open(&store, &audit).unwrap().commit(&containers, &change).unwrap();
+        }
+    });
+    while !writer.is_finished() {
+        let rejected = bench.pass(Mode::Apply).rejected;
+        assert!(rejected.is_empty(), "{rejected:?}");
+    }
+    writer.join().unwrap();
+    bench.pass(Mode::Apply);
+    assert_eq!(bench.pass(Mode::Apply).plan.len(), 0);
+    assert_eq!(bench.pass(Mode::Look).containers.len(), 40);
 }

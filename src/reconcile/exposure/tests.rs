@@ -27,7 +27,12 @@ fn tcp(port: u16) -> HostPort {
 }
 
 fn socket(address: &str, port: u16, name: &str, group: &str) -> Socket {
-    let holder = Holder { pid: 42, name: name.to_owned(), groups: vec![group.to_owned()] };
+    let holder = Holder {
+        pid: 42,
+        name: name.to_owned(),
+        groups: vec![group.to_owned()],
+        words: Vec::new(),
+    };
     Socket {
         protocol: Protocol::Tcp,
         address: ip(address),
