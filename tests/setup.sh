@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the demo or the tests need and this machine lacks, with its own package manager.
-# usage: setup.sh [demo|test|bench|appliance]
+# usage: setup.sh [demo|test|bench|appliance|emulated]
 #
 # Says nothing and does nothing when all is there. Starts no service, also where installing a package
 # would. Knows apt-get (Debian, Ubuntu), zypper (openSUSE) and dnf (Rocky, Fedora); elsewhere it names
@@ -11,9 +11,9 @@ set -eu
 
 list=${1:-test}
 case $list in
-demo | test | bench | appliance) ;;
+demo | test | bench | appliance | emulated) ;;
 *)
-	echo "usage: setup.sh [demo|test|bench|appliance]" >&2
+	echo "usage: setup.sh [demo|test|bench|appliance|emulated]" >&2
 	exit 2
 	;;
 esac
@@ -57,6 +57,13 @@ static_busybox() {
 
 netavark() { # Podman's network
 	for file in /usr/lib/podman/netavark /usr/libexec/podman/netavark; do
+		[ -x "$file" ] && return 0
+	done
+	return 1
+}
+
+polkitd() { # not a program for the command line
+	for file in /usr/lib/polkit-1/polkitd /usr/libexec/polkit-1/polkitd /usr/libexec/polkitd; do
 		[ -x "$file" ] && return 0
 	done
 	return 1
@@ -106,21 +113,30 @@ needs() {
 		want yaml python3 -c 'import yaml'
 		want dash has dash
 		want dbus has dbus-daemon
+		want polkitd polkitd
 		want firewalld has firewalld
 		want systemd has systemd-analyze
 		want c++ has c++
 		want strace has strace
 		want perl has perl
 		want bash has bash
+		want groff has groff
 		want zsh has zsh
 		# Rocky has none.
 		has dnf || want fish has fish
 	fi
-	if [ "$list" = appliance ]; then
+	# The test of the service boots a Debian; others have no package that makes one.
+	if [ "$list" = emulated ]; then
+		want qemu has qemu-system-x86_64
+		want e2fsprogs has mkfs.ext4
+		want ssh has ssh
+	fi
+	if [ "$list" = appliance ] || [ "$list" = emulated ] || { [ "$list" = test ] && has apt-get; }; then
 		want mmdebstrap has mmdebstrap
 		want nspawn has systemd-nspawn
 		want zstd has zstd
 		want python3 has python3
+		want passwd has useradd
 	fi
 }
 
@@ -153,11 +169,17 @@ package() { # MANAGER WORD
 	dnf:dbus) echo dbus-daemon ;;
 	dnf:iproute2) echo iproute ;;
 	dnf:iptables) echo iptables-nft ;;
+	zypper:polkitd | dnf:polkitd) echo polkit ;;
 	*:certificates) echo ca-certificates ;;
 	*:nspawn) echo systemd-container ;;
+	apt-get:qemu) echo qemu-system-x86 ;;
+	*:qemu) echo qemu-x86 ;;
+	apt-get:ssh) echo openssh-client ;;
+	*:ssh) echo openssh-clients ;;
 	*:compiler) echo gcc ;;
 	apt-get:c++) echo g++ ;;
 	*:c++) echo gcc-c++ ;;
+	apt-get:groff | dnf:groff) echo groff-base ;;
 	apt-get:headers) echo libc6-dev ;;
 	*:headers) echo glibc-devel ;;
 	dnf:procps) echo procps-ng ;;

@@ -1,22 +1,24 @@
 # A machine with systemd as its first process, in a directory and namespaces of its own. To be sourced.
 #
 #   NAME-lan 10.77.0.50 ── lan0 10.77.0.1 ┐
-#                                         ├ NAME: systemd, firewalld, dockerd, podman.socket
+#                                         ├ NAME: systemd, firewalld, dockerd and what the caller adds
 #   NAME-wan 198.51.100.50 ── wan0 198.51.100.1 ┘
 #
-# `root_file_system SUITE FILE` makes and keeps the base, `boot` starts one machine of it, `inside`
-# and `as_service` run something there, `on_lan` and `on_wan` beside it, `end_appliance` removes all.
+# `root_file_system SUITE FILE` makes and keeps the base, `prepare` and `boot` start one machine of it,
+# `power_off` cuts it off, `inside` and `as_service` run something there, `on_lan` and `on_wan` beside it,
+# `end_appliance` removes all.
 # No route leads out of the namespaces. Needs root, mmdebstrap, systemd-nspawn, ip, nsenter and zstd,
 # which `tests/setup.sh appliance` installs.
 #
-# The caller sets: SUITE (bookworm, trixie), CACHE (a directory for base file systems), and BINDS
-# (options of systemd-nspawn for files of this machine that are to be seen inside).
+# The caller sets: SUITE (bookworm, trixie), CACHE (a directory for base file systems), MORE (packages of
+# the base, after a comma each), and BINDS (options of systemd-nspawn for files of this machine that are to
+# be seen inside).
 # shellcheck shell=bash disable=SC2154
 
 NAME=wa-$$
 MIRROR=${MIRROR:-http://deb.debian.org/debian}
 PACKAGES=systemd,systemd-sysv,dbus,polkitd,iproute2,nftables,iptables,curl,ca-certificates,kmod,procps
-PACKAGES=$PACKAGES,busybox-static,containerd,runc,firewalld,podman,netavark,aardvark-dns,conmon
+PACKAGES=$PACKAGES,busybox-static,containerd,runc,firewalld${MORE:-}
 
 fail() { # MESSAGE HINT
 	printf 'error: %s\n  hint: %s\n' "$1" "$2" >&2
@@ -41,7 +43,7 @@ root_file_system() { # SUITE FILE: nothing is done when FILE is there; its name 
 	[ -e "$2" ] && return
 	mkdir -p "$(dirname "$2")"
 	mmdebstrap --quiet --variant=minbase --include="$packages" \
-		--aptopt='APT::Install-Recommends "false"' "$1" - "$MIRROR" | zstd -q -3 -f -o "$2.part"
+		--aptopt='APT::Install-Recommends "false"' "$1" - "$MIRROR" </dev/null | zstd -q -3 -f -o "$2.part"
 	mv "$2.part" "$2"
 }
 
@@ -139,9 +141,36 @@ prepare() { # unpacks a machine into $work/root
 
 boot() {
 	connect
-	(spawn) >"$work/console" 2>&1 </dev/null &
+	power_on
+	is_up
+}
+
+power_on() {
+	(spawn) >>"$work/console" 2>&1 </dev/null &
 	nspawn=$!
-	until_true 120 settled || fail "the appliance did not come up; its systemd says '$(state)'" "see $work/console"
+}
+
+is_up() {
+	until_true 120 settled || fail "the appliance did not come up; its systemd says '$(state)'" \
+		"$(tail -n 5 "$work/console"; echo; echo "  mounts, namespaces and control groups are needed, as root")"
+}
+
+# Its first process is killed, and everything in it dies. The namespaces go too: they would keep the rules.
+power_off() {
+	local pid group side
+	if [ -n "${nspawn:-}" ]; then
+		pid=$(first_process)
+		[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null || true
+		wait "$nspawn" 2>/dev/null || true
+		nspawn=
+	fi
+	for side in "" -lan -wan; do
+		ip netns del "$NAME$side" 2>/dev/null || true
+	done
+	for group in /sys/fs/cgroup/*/"$NAME"; do
+		[ -d "$group" ] || continue
+		until_true 5 group_removed "$group" || echo "left behind: $group" >&2
+	done
 }
 
 first_process() { pgrep -P "$nspawn" 2>/dev/null | head -n 1; }
@@ -167,21 +196,9 @@ as_service() {
 }
 
 end_appliance() {
-	local pid group side
 	trap - EXIT
-	if [ -n "${nspawn:-}" ]; then
-		pid=$(first_process)
-		# With its first process everything in it dies.
-		[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null || true
-		wait "$nspawn" 2>/dev/null || true
-	fi
-	for side in "" -lan -wan; do
-		ip netns del "$NAME$side" 2>/dev/null || true
-	done
-	for group in /sys/fs/cgroup/*/"$NAME"; do
-		[ -d "$group" ] || continue
-		until_true 5 group_removed "$group" || echo "left behind: $group" >&2
-	done
+	[ -z "${probe_wan:-}" ] || end_probes
+	power_off
 	if [ -n "${APPLIANCE_LOGS:-}" ]; then
 		mkdir -p "$APPLIANCE_LOGS"
 		find "$work" -maxdepth 1 -type f -exec cp -t "$APPLIANCE_LOGS" {} +

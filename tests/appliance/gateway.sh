@@ -100,17 +100,22 @@ address() { # NAME: of its container, from its record
 	inside db docker_containers getprop "$1" Address
 }
 
+# The process that is started is the prober itself, so that its id ends it.
+probe() { # wan|lan EVERY TARGETS...
+	exec nsenter --net="/run/netns/$NAME-$1" -- python3 "$here/probe.py" watch "$work/$1" "${@:2}"
+}
+
 begin_probes() {
 	local shop data
 	shop=$(address shop)
 	data=$(address data)
-	on_wan python3 "$here/probe.py" watch "$work/wan" 0.025 \
+	probe wan 0.025 \
 		-wan:private=198.51.100.1:8080 -wan:private-db=198.51.100.1:3306 \
 		-wan:private-by-LAN-address=10.77.0.1:8080 -wan:private-db-by-LAN-address=10.77.0.1:3306 \
 		-wan:localhost=198.51.100.1:8082 -wan:container="$shop:80" -wan:container-db="$data:3306" \
 		+wan:public=198.51.100.1:8081 &
 	probe_wan=$!
-	on_lan python3 "$here/probe.py" watch "$work/lan" 0.1 \
+	probe lan 0.1 \
 		-lan:localhost=10.77.0.1:8082 -lan:container="$shop:80" \
 		+lan:private=10.77.0.1:8080 +lan:private-db=10.77.0.1:3306 +lan:public=10.77.0.1:8081 &
 	probe_lan=$!
@@ -119,6 +124,7 @@ begin_probes() {
 end_probes() {
 	kill "$probe_wan" "$probe_lan"
 	wait "$probe_wan" "$probe_lan" || true
+	probe_wan='' probe_lan=''
 }
 
 watched() { # ENGINE RESTART-COMMAND

@@ -30,6 +30,7 @@ for part in $parts; do
 done
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$source_dir/target}
 CACHE=${APPLIANCE_CACHE:-$CARGO_TARGET_DIR/appliance}
+MORE=,podman,netavark,aardvark-dns,conmon
 
 # shellcheck source=tests/appliance/appliance.sh
 . "$here/appliance.sh"

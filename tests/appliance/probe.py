@@ -81,12 +81,18 @@ def watch(file, every, targets):
             if key.data.start + LIMIT < now:
                 end(key.data)
     for key in list(going.get_map().values()):
-        end(key.data)
+        # What should answer had no time for it.
+        if key.data.name.startswith("-") or key.data.came == "answered":
+            end(key.data)
 
 
 def good(name, came):
     """Whether a try is as the sign of its target says."""
     return came == "answered" if name.startswith("+") else came == "nothing"
+
+
+# Seconds that a try may take on a busy machine.
+CUT = 0.5
 
 
 def outage(tries):
@@ -96,6 +102,12 @@ def outage(tries):
         return 0.0
     after = [start for start, name, came in tries if start > bad[-1] and good(name, came)]
     return after[0] - bad[0] if after else float("inf")
+
+
+def longest(out, tries, side):
+    """The longest outage on this side; without end when nobody tried there meanwhile, but at other times."""
+    never = float("inf") if any(one[1].startswith(side) for one in tries) else 0.0
+    return max((s for name, s in out.items() if name.startswith(side)), default=never)
 
 
 def changes(tries, zero):
@@ -120,6 +132,9 @@ def table(events, files):
                 tries.append((float(start), name, came))
     tries.sort()
     zero = tries[0][0]
+    # The end of the probing cuts off tries that would still be answered.
+    whole = tries[-1][0] - CUT
+    tries = [one for one in tries if one[0] < whole or good(*one[1:]) or one[1].startswith("-")]
 
     print("seconds")
     lines = [f"{start - zero:8.2f}  $ {words}" for start, _, _, words in happened]
@@ -136,8 +151,7 @@ def table(events, files):
         got_in = [one for one in closed if not good(one[1], one[2])]
         names = {one[1] for one in window if one[1].startswith("+")}
         out = {name: outage([one for one in window if one[1] == name]) for name in names}
-        lan = max((s for name, s in out.items() if name.startswith("+lan")), default=float("inf"))
-        public = max((s for name, s in out.items() if name.startswith("+wan")), default=float("inf"))
+        lan, public = longest(out, tries, "+lan"), longest(out, tries, "+wan")
         opened = got_in[-1][0] - start if got_in else 0.0
         print(
             f"{words[:62]:64}{end - start:7.2f}{len(closed):10}{len(got_in):5}{opened:7.2f}{lan:8.2f}{public:8.2f}"

@@ -28,6 +28,7 @@ fn every_help_text_is_as_reviewed() {
         "plan",
         "apply",
         "status",
+        "doctor",
         "exposure",
         "explain",
         "start",

@@ -62,6 +62,28 @@ fn offered(shell: &str, root: &Path, line: &str) -> Vec<String> {
 }
 
 #[test]
+fn every_shell_offers_the_commands_and_options_of_the_help() {
+    let root = place();
+    let mut help = command(env!("CARGO_BIN_EXE_wharf"));
+    let help = run(help.arg("--help").env("COLUMNS", "100"), 20).succeeded().stdout;
+    let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let mut commands: Vec<&str> =
+        commands.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    commands.retain(|word| *word != "help");
+    commands.sort_unstable();
+    assert!(commands.len() > 20 && commands.contains(&"doctor"), "{help}");
+    let is_there = |shell: &&str| find(shell).is_some();
+    for shell in ["bash", "zsh"].into_iter().chain(["fish"].into_iter().filter(is_there)) {
+        let mut shown = offered(shell, root.path(), "wharf ");
+        shown.retain(|word| !word.starts_with('-') && word != "help");
+        shown.sort();
+        assert_eq!(shown, commands, "{shell}");
+        let options = offered(shell, root.path(), "wharf status --");
+        assert!(options.iter().any(|word| word == "--watch"), "{shell}: {options:?}");
+    }
+}
+
+#[test]
 fn every_shell_knows_databases_keys_properties_and_values() {
     let root = place();
     // Rocky has no fish; where it is, it is tried.

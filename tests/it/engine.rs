@@ -6,24 +6,33 @@
 //! asks the engine, the kernel or a client on the network what came of it. Of wharf's messages only
 //! what they must name is asked for: the record, the property, the value.
 
+mod alert;
 mod chains;
 mod chaos;
 mod daemon;
+mod doctor;
 mod drift;
+mod echo;
 mod event;
 mod exact;
 mod exposure;
 mod faults;
 mod guard;
 mod image;
+mod journald;
 mod kill;
 mod liar;
 mod loss;
 mod matrix;
 mod neighbours;
 mod network;
+mod orphan;
 mod pass;
+mod progress;
 mod quiet;
+mod roll_back;
+mod status;
+mod tell;
 mod way_back;
 mod web;
 mod well;

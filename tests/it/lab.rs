@@ -28,6 +28,7 @@ mod podman;
 pub(crate) mod probe;
 pub(crate) mod process;
 mod proxy;
+mod terminal;
 
 use std::fs;
 use std::io::Write as _;
@@ -45,6 +46,7 @@ pub(crate) use liar::{Fault, Liar, Lie};
 pub(crate) use net::Mode;
 pub(crate) use process::{Daemon, Ran};
 pub(crate) use proxy::Proxy;
+pub(crate) use terminal::Terminal;
 
 use process::{command, run};
 
@@ -66,7 +68,7 @@ pub(crate) const DB_TEXT: &str = "demo-db ready";
 const PROGRAMS: &[&str] = &["ip", "nft", "nsenter", "setpriv", "timeout", "curl", "tar"];
 
 /// How many laboratories may exist at one time; an engine each is heavy for small machines.
-const AT_A_TIME: usize = 2;
+const AT_A_TIME: usize = 3;
 
 /// A page, whatever its status.
 #[derive(Debug)]
@@ -86,7 +88,8 @@ pub(crate) struct Lab {
     dir: PathBuf,
     kind: Engine,
     filter: Filter,
-    containerd: Option<Child>,
+    /// What runs for the engine: containerd, or who keeps the places of Podman.
+    beside: Option<Child>,
     engine: Option<Child>,
     /// Given back after everything else is gone.
     _slot: Slot,
@@ -96,7 +99,7 @@ impl Lab {
     /// Makes the host, starts its engine and imports the images `demo-web` and `demo-db`; none, with
     /// the reason printed, where that cannot be done.
     pub(crate) fn new() -> Option<Self> {
-        Self::with(Engine::Docker, Mode::Gateway)
+        Self::with(Engine::of_environment(), Mode::Gateway)
     }
 
     /// The same with another engine, connected in another way.
@@ -118,8 +121,9 @@ impl Lab {
         let mut lab = Self::with_networks(slot, engine, mode);
         lab.filter = filter;
         filter.prepare(&lab.programs());
-        if engine == Engine::Docker {
-            lab.start_containerd();
+        match engine {
+            Engine::Docker => lab.start_containerd(),
+            Engine::Podman => lab.start_places(),
         }
         lab.start_engine();
         lab.import("demo-web", "CMD [\"/bin/demo-web\"]");
@@ -133,7 +137,7 @@ impl Lab {
         // Short, because the path of a socket has at most 107 bytes.
         let dir = tempfile::Builder::new().prefix(&format!("{name}.")).tempdir().unwrap().keep();
         let filter = Filter::Nftables;
-        let lab = Self { name, dir, kind, filter, containerd: None, engine: None, _slot: slot };
+        let lab = Self { name, dir, kind, filter, beside: None, engine: None, _slot: slot };
 
         for namespace in &lab.namespaces() {
             run(command("ip").args(["netns", "add", namespace]), 10).succeeded();
@@ -248,6 +252,14 @@ impl Lab {
         self.environment(&mut command);
         command.envs(variables.iter().copied());
         Daemon::spawn(command.args(args), self.dir.join("wharf.log"))
+    }
+
+    /// Starts `wharf` on the host and on a terminal; it ends with the value that is returned, or before.
+    pub(crate) fn on_terminal(&self, variables: &[(&str, &str)], args: &[&str]) -> Terminal {
+        let mut command = self.ours(env!("CARGO_BIN_EXE_wharf"));
+        self.environment(&mut command);
+        command.envs(variables.iter().copied());
+        Terminal::spawn(command.args(args))
     }
 
     /// Starts `wharf` on the host; it ends with the value that is returned, or before.
@@ -439,7 +451,7 @@ impl Drop for Lab {
         }
         // Known only while containerd's state is there; these live outside of our directory.
         let shim_sockets = process::shim_sockets(&self.dir.join("ctrd-run"));
-        for child in [self.engine.take(), self.containerd.take()].into_iter().flatten() {
+        for child in [self.engine.take(), self.beside.take()].into_iter().flatten() {
             process::end(child);
         }
         process::kill_rest(&self.dir, &self.name);

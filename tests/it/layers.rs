@@ -49,6 +49,7 @@ const PURE: &[&str] = &[
     "plan.rs",
     "host/handler/output.rs",
     "plan/",
+    "reconcile/doctor/",
     "reconcile/explain.rs",
     "reconcile/explain/",
     "reconcile/exposure.rs",

@@ -597,7 +597,7 @@ fn what_the_project_brings_comes_out_as_it_should_and_is_accepted() {
     let mut wharf = command(env!("CARGO_BIN_EXE_wharf"));
     wharf.args(["template", "test"]).arg(&cases);
     let ran = run(place.settle(&mut wharf), 30);
-    assert_eq!((ran.code, ran.stdout.lines().count()), (0, 4), "{}", ran.stdout);
+    assert_eq!((ran.code, ran.stdout.lines().count()), (0, 5), "{}", ran.stdout);
     let web = cases.join("web/expected/etc");
     let shell = format!(". {}; printf %s \"$DOCKER_OPTS\"", web.join("sysconfig/docker").display());
     let options = run(command("sh").args(["-c", &shell]), 10).succeeded().stdout;
@@ -716,4 +716,28 @@ fn front_matter_leaves_no_line_and_a_script_is_a_script() {
     place.expand(&["/usr/bin/x"]).succeeded();
     let text = fs::read_to_string(place.at("usr/bin/x")).unwrap();
     assert_eq!(text, "#!/bin/sh\nX='$(touch_evil)'\n");
+}
+
+#[test]
+fn the_line_for_cron_makes_a_pass_unless_a_daemon_keeps_its_file() {
+    let place = tempfile::tempdir().unwrap();
+    let lock = place.path().join("wharfd");
+    let rendered = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rendered = rendered.join("tests/templates/cron/expected/etc/cron.d/wharf");
+    let text = fs::read_to_string(rendered).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("*/5 * * * * root ")).unwrap();
+    // Instead of the log of the machine and of the program: what would be said, and that it was called.
+    let line = line
+        .replace("/run/wharf/wharfd", &lock.display().to_string())
+        .replace("/usr/sbin/wharf apply", "sh -c 'echo done; echo fault >&2'")
+        .replace("logger -t wharf", "sed 's/^/logged: /'");
+    let made = |line: &str| {
+        let mut shell = command("sh");
+        run(shell.args(["-c", line]), 20).stdout
+    };
+    assert_eq!(made(&line), "logged: fault\n", "and no mail about what went well");
+    let held = format!("exec 8>{}; flock -n 8 && {{ {line}; }}", lock.display());
+    assert_eq!(made(&held), "", "a daemon runs");
+    let elsewhere = line.replace(&lock.display().to_string(), "/nowhere/wharf/wharfd");
+    assert_eq!(made(&elsewhere), "logged: fault\n", "nobody has ever run here");
 }

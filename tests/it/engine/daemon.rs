@@ -218,3 +218,69 @@ fn the_clock_stops_a_container_and_starts_it_again() {
     let begins = Duration::from_secs(60 * minutes.unsigned_abs() + 10);
     wait_until(begins, "the clock has started it", || lab.runs("shop"));
 }
+
+#[test]
+fn a_limit_that_somebody_changes_is_set_again_without_a_timer() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, "box service status enabled Image demo-db PortMapping none MaxMemory 64");
+    let _daemon = lab.spawn_wharfd(&[("WHARF_INTERVAL", "3600")]);
+    until_runs(&lab, "box");
+    let id = lab.id("box");
+    let memory = || lab.inspect("box").map(|found| found["HostConfig"]["Memory"].clone());
+    let body = serde_json::json!({ "Memory": 200 << 20, "MemorySwap": 200 << 20 });
+    let answer = lab.docker("POST", "/containers/box/update", Some(&body));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+
+    wait_until(SOON, "it is set again", || memory() == Some((64_u64 << 20).into()));
+    assert_eq!(lab.id("box"), id, "it runs on");
+}
+
+/// The value of the metric `name` with its labels, as `wharf metrics` prints it.
+fn metric(lab: &Lab, name: &str) -> Option<f64> {
+    let text = lab.wharf(&["metrics"]).stdout;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    lines.next()?.parse().ok()
+}
+
+#[test]
+fn what_passes_do_is_counted_and_only_by_the_daemon() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, "box service status enabled Image demo-db TCPPort 3306 PortMapping none");
+    super::apply(&lab);
+    lab.wharf(&["metrics"]).ended_with(1).complains_of(&["does not run", "hint:"]);
+    let file = lab.root().join("run/wharf/metrics.prom");
+    assert!(!file.exists(), "the command line counts nothing");
+
+    let daemon = lab.spawn_wharfd(&[("WHARF_INTERVAL", "3600")]);
+    let is = |name: &str, value: f64| metric(&lab, name) == Some(value);
+    wait_until(SOON, "a pass is counted", || {
+        metric(&lab, "wharf_passes_total{result=\"as_desired\"}") >= Some(1.0)
+    });
+    for (name, value) in [
+        ("wharf_containers{state=\"recorded\"}", 1.0),
+        ("wharf_containers{state=\"desired\"}", 1.0),
+        ("wharf_containers{state=\"running\"}", 1.0),
+        ("wharf_guard_loaded", 1.0),
+        ("wharf_drift_repaired_total", 0.0),
+        ("wharf_exposure_not_in_force", 0.0),
+    ] {
+        assert!(is(name, value), "{name} is not {value}: {}", lab.wharf(&["metrics"]).stdout);
+    }
+    // A linter, where there is one.
+    if crate::lab::process::find("promtool").is_some() {
+        let text = lab.wharf(&["metrics"]).stdout;
+        let file = lab.scratch("metrics");
+        std::fs::write(&file, text).unwrap();
+        let script = format!("promtool check metrics <{}", file.display());
+        lab.host(&["sh", "-c", &script]).succeeded();
+    }
+    lab.docker("POST", "/containers/box/kill", None);
+    wait_until(SOON, "the end is counted", || is("wharf_container_exits_total", 1.0));
+    wait_until(SOON, "it runs again", || lab.runs("box"));
+    lab.nft(&["flush", "ruleset"]);
+    wait_until(SOON, "the guard is repaired", || {
+        metric(&lab, "wharf_drift_repaired_total") >= Some(1.0)
+    });
+    assert!(metric(&lab, "wharf_steps_total{result=\"done\",step=\"load-guard\"}") >= Some(1.0));
+    drop(daemon);
+}

@@ -127,7 +127,9 @@ fn a_pass_without_work_looks_into_no_container_and_one_with_work_into_that_one()
     let proxy = lab.proxy(|_| {});
     let host = proxy.docker_host();
     lab.wharf_with(&[("DOCKER_HOST", &host)], &["apply"]).succeeded();
-    assert_eq!(proxy.requests(), ["GET /containers/json"]);
+    let mut asked = proxy.requests();
+    asked.sort_unstable();
+    assert_eq!(asked, ["GET /containers/json", "GET /events"]);
 
     setprop(&lab, "box1 MaxMemory 48");
     lab.wharf_with(&[("DOCKER_HOST", &host)], &["plan"]).ended_with(3);

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use wharf::host::engine::{Endpoint, Engine};
 use wharf::state::Query;
 
-use super::{SOON, apply, containers, in_status, set, setprop, started_at, street, until_page};
+use super::{
+    SOON, apply, containers, in_status, set, setprop, started_at, street, until_page, web,
+};
 use crate::lab::{DB_TEXT, Lab, WEB_TEXT};
 
 #[test]
@@ -30,7 +32,7 @@ fn records_become_running_containers() {
 }
 
 #[test]
-fn a_pass_without_work_says_so_and_asks_the_engine_once() {
+fn a_pass_without_work_says_so_and_asks_what_is_there_and_what_has_happened() {
     let Some(lab) = Lab::new() else { return };
     street(&lab);
     apply(&lab);
@@ -41,7 +43,9 @@ fn a_pass_without_work_says_so_and_asks_the_engine_once() {
     let second = lab.wharf_with(&[("DOCKER_HOST", &host)], &["apply"]).succeeded();
 
     assert!(second.stdout.to_lowercase().contains("nothing"), "{}", second.stdout);
-    assert_eq!(proxy.requests(), ["GET /containers/json"]);
+    let mut asked = proxy.requests();
+    asked.sort_unstable();
+    assert_eq!(asked, ["GET /containers/json", "GET /events"]);
     assert_eq!([lab.id("mysql"), lab.id("wordpress")], before);
 }
 
@@ -307,7 +311,9 @@ fn an_engine_that_speaks_another_version_is_asked_for_its_own() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     lab.run_foreign("mine", "demo-db", &json!({}));
 
-    let observed = runtime.block_on(engine.observe(&Query::default())).unwrap();
+    let observed = runtime
+        .block_on(async { engine.observe(engine.list().await, &Query::default()).await })
+        .unwrap();
 
     assert_eq!(observed.foreign[0].name, "mine");
 }
@@ -328,5 +334,22 @@ fn a_volume_that_the_image_declares_goes_over_to_the_next_container() {
 
     assert_ne!(lab.id("box1"), id);
     assert_eq!(lab.exec("box1", &["cat", "/kept/data"]).succeeded().stdout, "precious\n");
+    lab.wharf(&["plan"]).succeeded();
+}
+
+#[test]
+fn two_records_change_their_addresses_and_ports_with_each_other_in_one_pass() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} Address 10.0.3.7", web("one", 8080)));
+    set(&lab, &format!("{} Address 10.0.3.8", web("two", 8081)));
+    apply(&lab);
+    lab.wharf(&["status"]).succeeded();
+
+    setprop(&lab, "one Address 10.0.3.8 PortMappingPorts 8081:80");
+    setprop(&lab, "two Address 10.0.3.7 PortMappingPorts 8080:80");
+    let ran = lab.wharf(&["apply"]).succeeded();
+
+    assert_eq!((lab.address("one"), lab.address("two")), ("10.0.3.8".into(), "10.0.3.7".into()));
+    assert!(lab.runs("one") && lab.runs("two"), "{}", ran.stdout);
     lab.wharf(&["plan"]).succeeded();
 }

@@ -140,16 +140,24 @@ fn a_record_called_as_a_temporary_name_is_not_touched() {
 }
 
 /// What a kill leaves that came when the new container had its name, and the old one was not gone.
-fn interrupted(lab: &Lab, command: &[&str]) -> (String, String) {
+fn interrupted(lab: &Lab, command: &str) -> (String, String) {
     set(lab, "box1 service status enabled Image demo-db PortMapping none network host");
     apply(lab);
     let old = lab.id("box1");
-    let labels = lab.inspect("box1").unwrap()["Config"]["Labels"].clone();
+    setprop(lab, &format!("box1 Command {command}"));
+    let plan: Value =
+        serde_json::from_str(&lab.wharf(&["plan", "--json"]).ended_with(3).stdout).unwrap();
+    let new = &plan["plan"][0]["parameters"]["new"];
+    let found = lab.inspect("box1").unwrap();
+    let mut body = found["Config"].clone();
+    body["HostConfig"] = found["HostConfig"].clone();
+    body["Cmd"] = json!([command]);
+    body["Labels"]["io.github.wharfd.hash"] = new["hash"].clone();
+    body["Labels"]["io.github.wharfd.generation"] = new["generation"].to_string().into();
     let previous = Role::Previous.name(&value::container_name("box1").unwrap());
     lab.docker("POST", "/containers/box1/stop?t=0", None);
     let renamed = lab.docker("POST", &format!("/containers/{old}/rename?name={previous}"), None);
     assert_eq!(renamed.status, 204, "{}", renamed.text());
-    let body = json!({ "Image": "demo-db", "Labels": labels, "Cmd": command });
     let made = lab.docker("POST", "/containers/create?name=box1", Some(&body));
     assert_eq!(made.status, 201, "{}", made.text());
     (old, lab.id("box1"))
@@ -158,7 +166,7 @@ fn interrupted(lab: &Lab, command: &[&str]) -> (String, String) {
 #[test]
 fn an_interrupted_replacement_is_finished_when_the_new_container_serves() {
     let Some(lab) = Lab::new() else { return };
-    let (_, new) = interrupted(&lab, &["/bin/demo-db"]);
+    let (_, new) = interrupted(&lab, "/bin/demo-db");
     let plan = lab.wharf(&["plan"]).ended_with(3).stdout;
     assert!(plan.contains("finish the replacement of container box1"), "{plan}");
 
@@ -172,7 +180,7 @@ fn an_interrupted_replacement_is_finished_when_the_new_container_serves() {
 #[test]
 fn an_interrupted_replacement_goes_back_when_the_new_container_does_not_serve() {
     let Some(lab) = Lab::new() else { return };
-    let (old, _) = interrupted(&lab, &["false"]);
+    let (old, _) = interrupted(&lab, "false");
 
     lab.wharf(&["apply"]).ended_with(1).complains_of(&["box1", "exit code 1", "is back"]);
 

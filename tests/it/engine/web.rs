@@ -60,8 +60,10 @@ fn the_guard_file_for_the_next_boot_is_what_the_kernel_holds() {
     let loaded = lab.nft(&["list", "table", "inet", "wharf"]);
 
     lab.nft(&["delete", "table", "inet", "wharf"]);
-    let file = lab.root().join("etc/wharf/guard.nft");
-    lab.nft(&["-f", file.to_str().unwrap()]);
+    for file in ["guard.nft", "guard-marks.nft"] {
+        let file = lab.root().join("var/lib/wharf").join(file);
+        lab.nft(&["-f", file.to_str().unwrap()]);
+    }
 
     assert_eq!(lab.nft(&["list", "table", "inet", "wharf"]), loaded);
     lab.wharf(&["plan"]).succeeded();

@@ -84,7 +84,7 @@ fn a_flood_of_what_was_left_behind_holds_nobody_and_is_logged_in_part() {
     let place = Place::new();
     place.handler(
         "ev/S10a",
-        "(while ! test -e $r/go; do sleep 0.02; done; head -c 20000000 /dev/zero | tr '\\0' 'x' | fold -w 99; echo $? > $r/status) &",
+        "(while ! test -e $r/go; do sleep 0.02; done; head -c 20000000 /dev/zero | tr '\\0' 'x' | fold -w 99; echo $? > $r/written; mv $r/written $r/status) &",
     );
     place.signal(&["ev"]).succeeded();
     fs::write(place.path("go"), "").unwrap();

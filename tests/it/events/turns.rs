@@ -260,6 +260,65 @@ fn a_storm_of_equal_events_is_two_runs_and_none_is_lost() {
     assert_eq!(fs::read_dir(place.path("run/wharf/waiting")).unwrap().count(), 0);
 }
 
+/// Signals `ev` so often, so many at a time, each counted before it is made; how many seconds that took, and
+/// what each run has seen of the count.
+fn storm(place: &Place, signals: usize, at_a_time: usize) -> (u64, Vec<usize>) {
+    place.handler("ev/S10a", "wc -l < $r/signalled >> $r/seen; sleep 0.3");
+    fs::write(place.path("signalled"), "").unwrap();
+    let begun = Instant::now();
+    let left = std::sync::atomic::AtomicUsize::new(signals);
+    let one = || {
+        let mut file = fs::File::options().append(true).open(place.path("signalled")).unwrap();
+        writeln!(file, "x").unwrap();
+        assert_eq!(status(place.begin(&["ev"])), Some(0));
+    };
+    let order = std::sync::atomic::Ordering::Relaxed;
+    let next = || left.fetch_update(order, order, |left| left.checked_sub(1)).is_ok();
+    std::thread::scope(|scope| {
+        for _ in 0..at_a_time {
+            scope.spawn(|| {
+                while next() {
+                    one();
+                }
+            });
+        }
+    });
+    let seen = place.read("seen").split_whitespace().map(|count| count.parse().unwrap()).collect();
+    (begun.elapsed().as_secs(), seen)
+}
+
+/// How many signals are given at once; `WHARF_STORM_SIGNALS` says otherwise.
+const STORM: usize = 300;
+
+#[test]
+fn signals_as_fast_as_they_can_be_made_are_a_few_runs() {
+    let place = Place::new();
+    let said = std::env::var("WHARF_STORM_SIGNALS").ok().and_then(|said| said.parse().ok());
+    let signals = said.unwrap_or(STORM);
+    let (took, seen) = storm(&place, signals, signals.min(1000));
+    eprintln!("{signals} signals in {took} s: {} runs, {seen:?}", seen.len());
+    assert_eq!(seen.last(), Some(&signals), "the last one is not lost");
+    assert!(seen.len() as u64 <= 3 + took / 3, "{} runs in {took} s: {seen:?}", seen.len());
+}
+
+#[test]
+fn those_who_signal_again_when_they_are_answered_are_one_run_each_time() {
+    let place = Place::new();
+    let (took, seen) = storm(&place, 200, 20);
+    eprintln!("200 signals, 20 at a time, in {took} s: {} runs, {seen:?}", seen.len());
+    assert_eq!(seen.last(), Some(&200), "the last one is not lost");
+    // Ten, when all twenty come within the moment that is waited.
+    assert!((10..=16).contains(&seen.len()), "{} runs in {took} s: {seen:?}", seen.len());
+}
+
+#[test]
+fn who_signals_one_after_the_other_waits_for_nobody() {
+    let place = Place::new();
+    let (_, seen) = storm(&place, 5, 1);
+    assert_eq!(seen, [1, 2, 3, 4, 5]);
+    assert!(!place.path("run/wharf/event.storm").exists(), "nobody has joined");
+}
+
 /// How many events were run.
 fn runs(place: &Place) -> usize {
     place.read("out").lines().filter(|line| *line == "run").count()

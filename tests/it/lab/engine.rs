@@ -25,6 +25,15 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
+    /// What `WHARF_TEST_ENGINE` says, so that tests can be run with another engine than Docker.
+    pub(super) fn of_environment() -> Self {
+        match std::env::var("WHARF_TEST_ENGINE").as_deref() {
+            Ok("podman") => Self::Podman,
+            Ok("docker") | Err(_) => Self::Docker,
+            Ok(other) => panic!("WHARF_TEST_ENGINE '{other}' is neither docker nor podman"),
+        }
+    }
+
     /// What must be installed for it.
     pub(super) const fn programs(self) -> &'static [&'static str] {
         match self {
@@ -57,7 +66,7 @@ impl Lab {
         fs::write(&file, config).unwrap();
         let mut command = self.on_host("setpriv");
         command.args(["--pdeathsig", "TERM", "containerd", "--config"]).arg(&file);
-        self.containerd = Some(process::start(&mut command, &self.dir.join("containerd.log")));
+        self.beside = Some(process::start(&mut command, &self.dir.join("containerd.log")));
     }
 
     /// Starts the engine, again or for the first time, and waits until it answers.

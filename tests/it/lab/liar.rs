@@ -127,7 +127,8 @@ fn serve(mut client: UnixStream, engine: &Path, state: &Mutex<State>) -> std::io
         let line = head.lines().next().unwrap_or_default();
         let request = request_of(line).unwrap_or_default();
         let fault = judge(state, &request);
-        if fault.is_none() && request == "GET /events" {
+        // One with an end is an answer as any other, and the line is used again after it.
+        if fault.is_none() && request == "GET /events" && !line.contains("until=") {
             return follow(client, engine, &head);
         }
         let is_done = !matches!(fault, Some(Fault::Silent | Fault::Conflict | Fault::HangUp));

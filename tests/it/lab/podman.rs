@@ -3,15 +3,17 @@
 //! Podman behind its socket that speaks Docker's API, as the engine of a laboratory.
 //!
 //! It keeps things at fixed places below /run, and so gets a mount namespace in which these lie in
-//! the laboratory's directory. Two laboratories would else share a name server.
+//! the laboratory's directory. Two laboratories would else share a name server. The namespace outlives
+//! the service, as the machine would: mounts of containers that run are in it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Child;
+use std::time::Duration;
 
 use super::engine::BUS;
-use super::{Lab, http, process};
+use super::{Engine, Lab, http, process};
 
 /// What a laboratory with Podman calls besides.
 pub(super) const PROGRAMS: &[&str] = &["podman", "runc", "conmon", "unshare"];
@@ -44,11 +46,16 @@ mkdir -p "$1/run-containers" "$1/run-netns" "$1/run-libpod" /run/containers /run
 mount --bind "$1/run-containers" /run/containers
 mount --bind "$1/run-netns" /run/netns
 mount --bind "$1/run-libpod" /run/libpod
-exec podman --root "$1/data" --runroot "$1/run" --tmpdir "$1/tmp" \
-	system service --time 0 "unix://$2"
+touch "$1/places"
+exec sleep infinity
 "#;
 
 impl Lab {
+    /// Whether its engine is Podman.
+    pub(crate) fn is_podman(&self) -> bool {
+        self.kind == Engine::Podman
+    }
+
     /// A `PATH` on which `podman` is the program of this laboratory's service, with its places.
     pub(crate) fn path_with_podman(&self) -> String {
         let (dir, bin) = (self.dir.display(), self.dir.join("bin"));
@@ -66,6 +73,16 @@ impl Lab {
         format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
     }
 
+    /// Makes the places of Podman and waits until they are there.
+    pub(super) fn start_places(&mut self) {
+        let mut command = self.on_host("setpriv");
+        command.args(["--pdeathsig", "TERM", "unshare", "--mount", "sh", "-c", SCRIPT, "places"]);
+        command.arg(&self.dir);
+        self.beside = Some(process::start(&mut command, &self.dir.join("places.log")));
+        let made = self.dir.join("places");
+        super::wait_until(Duration::from_secs(20), "the places of Podman", || made.exists());
+    }
+
     /// Starts Podman's service, which does not wait for it.
     pub(super) fn begin_podman(&self) -> Child {
         let dir = self.dir.display().to_string();
@@ -75,9 +92,15 @@ impl Lab {
             file
         };
         let mut command = self.on_host("setpriv");
-        command.args(["--pdeathsig", "TERM", "unshare", "--mount", "sh", "-c", SCRIPT, "podman"]);
-        command.arg(&self.dir).arg(self.socket());
+        let places = format!("--mount=/proc/{}/ns/mnt", self.beside.as_ref().unwrap().id());
+        command.args(["--pdeathsig", "TERM", "nsenter", &places, "podman"]);
+        for (option, place) in [("--root", "data"), ("--runroot", "run"), ("--tmpdir", "tmp")] {
+            command.arg(option).arg(self.dir.join(place));
+        }
+        command.args(["system", "service", "--time", "0", &self.docker_host()]);
         command.env(BUS.0, BUS.1);
+        // Its conmon leaves a word there when a container had no memory left.
+        command.current_dir(&self.dir);
         // It leaves what it imports where temporary files are.
         command.env("TMPDIR", &self.dir);
         command.env("CONTAINERS_CONF", write("containers.conf", CONTAINERS));

@@ -122,6 +122,11 @@ impl Daemon {
         Self { child: Some(start(command, &log)), log }
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// Sends it `signal`.
     pub(crate) fn signal(&self, which: Signal) {
         signal(self.child.as_ref().unwrap().id(), which);

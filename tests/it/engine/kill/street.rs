@@ -95,6 +95,11 @@ impl Street {
         street
     }
 
+    /// The keys of the records that are there.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.records.keys().map(String::as_str)
+    }
+
     /// Changes something.
     pub(super) fn change(&mut self, lab: &Lab, chance: &mut Chance) -> String {
         let kind = chance.one_of(&KINDS);
@@ -284,10 +289,13 @@ impl Record {
         }
         let inspect = lab.inspect(name).unwrap();
         let published = &found["Ports"][0]["PublicPort"];
-        let seen = (&inspect["HostConfig"]["Memory"], published, found["Image"].as_str());
+        // Podman says the whole of a name.
+        let image = found["Image"].as_str().unwrap_or_default();
+        let image = image.trim_start_matches("docker.io/library/").trim_end_matches(":latest");
+        let seen = (&inspect["HostConfig"]["Memory"], published, image);
         let memory = Value::from(self.memory << 20);
         let port = Value::from(8100 + self.port);
-        if seen != (&memory, &port, Some(self.image)) {
+        if seen != (&memory, &port, self.image) {
             wrong.push(format!("{name}: {self:?} and {seen:?}"));
         }
         let mounted = inspect["Mounts"][0]["Source"].as_str();

@@ -280,6 +280,18 @@ fn forwarding_is_given_back_at_the_teardown_unless_somebody_else_wants_it() {
     assert!(teardown().contains("set net.ipv4.ip_forward = 0"));
     assert_eq!(value(&lab, FORWARD), "0");
 
+    // After a reboot it is somebody else's who was first: an engine, say.
+    sysctl(&lab, FORWARD, "0");
+    apply(&lab);
+    sh("sed -i 's/boot .*/boot another/' var/lib/wharf/forwarding-was-off");
+    apply(&lab);
+    assert!(closed(&get(&lab, "lan", WAN_CLIENT)), "what was not let through is not");
+    let text = lab.wharf(&["teardown"]).succeeded().stdout;
+    assert!(text.contains("whoever turned it on after this host was started"), "{text}");
+    assert_eq!(value(&lab, FORWARD), "1");
+    assert!(!lab.root().join("var/lib/wharf/forwarding-was-off").exists());
+    sysctl(&lab, FORWARD, "0");
+
     // Where somebody has said that this host is a router, it is one, whoever was first.
     sh(OTHERS[1].comes);
     apply(&lab);
