@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
 # Measures `wharf apply` beside the plain engine calls for the same work, on one engine, taking turns.
-# usage: apply.sh [N...]     (20 containers when told nothing)     RUNS=5  NOOPS=25
+# usage: apply.sh [N...]     (1 10 50 200 containers when told nothing)     RUNS=5  NOOPS=25
 #
 # From nothing to running: the records exist, the host has no container, bridge or guard.
 #   wharf          `wharf apply`
 #   wharf, links   the same, where all but four containers are linked to one of the four
-#   calls, 1 / 4   create network, then create and start each container; 1 or 4 at a time
-# No-op: everything runs; `wharf apply` against one list call. All are whole processes, measured from
-# outside; medians, and the least and the most beside them. Needs root (as `make bench` arranges): the
-# engine and its network are made for this run and removed after it.
+#   calls, 1 to 16 create network, then create and start each container; that many at a time
+# One changed: one record is. The calls stop, remove, create and start its container and are done; wharf
+#   starts the new one before the old one goes, and has seen it answer at its port when it is done.
+# All stopped: every record is disabled; the calls are 4, 8 and 16 stops at a time.
+# No-op: everything runs; `wharf apply` against one list call.
+# All are whole processes, measured from outside; medians, and the least and the most beside them, and
+# how many times the best calls it is. Needs root (as `make bench` arranges): the engine and its network
+# are made for this run and removed after it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,7 +26,7 @@ if [ "${1:-}" != --built ]; then
 	exec ${SUDO:-} env RUNS="$RUNS" NOOPS="$NOOPS" CARGO_TARGET_DIR="$target" "$0" --built "$@"
 fi
 shift
-[ $# -gt 0 ] || set -- 20
+[ $# -gt 0 ] || set -- 1 10 50 200
 
 PATH=$PATH:/usr/sbin:/sbin
 wharf=$target/release/wharf
@@ -109,29 +113,34 @@ start_engine() {
 		"http://engine/images/create?fromSrc=-&repo=demo-db&tag=latest&changes=CMD%20%5B%22%2Fbin%2Fdemo-db%22%5D"
 }
 
-measure() { # FILE COMMAND...: adds the milliseconds that COMMAND took to FILE
-	local file=$1 from to
-	shift
-	from=$(date +%s%N)
-	if ! "$@" >"$dir/output" 2>&1; then
+measure() { # FILE COMMAND...: adds what COMMAND took to FILE
+	if ! inside "$floor" time "$@" >"$dir/output" 2>&1; then
 		cat "$dir/output" >&2
 		echo "error: failed: $*" >&2
 		exit 1
 	fi
-	to=$(date +%s%N)
-	echo $(((to - from) / 1000)) >>"$file"
 }
 
-row() { # LABEL FILE: median, least and most in milliseconds
-	sort -n "$2" | awk -v label="$1" '{ value[NR] = $1 / 1000 } END {
-		median = NR % 2 ? value[(NR + 1) / 2] : (value[NR / 2] + value[NR / 2 + 1]) / 2
-		printf "  %-34s %10.1f %10.1f %10.1f\n", label, median, value[1], value[NR] }'
+median() { # FILE
+	sort -n "$1" | awk '{ value[NR] = $1 / 1000 } END {
+		print NR % 2 ? value[(NR + 1) / 2] : (value[NR / 2] + value[NR / 2 + 1]) / 2 }'
+}
+
+best() { # FILE...: the least of the medians
+	for file in "$@"; do median "$file"; done | sort -n | head -n 1
+}
+
+row() { # LABEL FILE [FLOOR]: median, least and most in milliseconds; how many times the floor
+	sort -n "$2" | awk -v label="$1" -v median="$(median "$2")" -v floor="${3:-0}" '{ value[NR] = $1 / 1000 } END {
+		times = floor > 0 ? sprintf("%9.2f", median / floor) : ""
+		printf "  %-34s %10.1f %10.1f %10.1f %s\n", label, median, value[1], value[NR], times }'
 }
 
 records() { # COUNT LINKED: exactly these records, without addresses of a former run
 	local number links key
 	for key in $(inside "$wharf" db docker_containers keys 2>/dev/null || true); do
-		inside "$wharf" db docker_containers delete "$key"
+		# One after the other, so there are links that lead nowhere.
+		inside "$wharf" db docker_containers delete "$key" 2>/dev/null
 	done
 	for number in $(seq 0 $(($1 - 1))); do
 		links=
@@ -140,13 +149,75 @@ records() { # COUNT LINKED: exactly these records, without addresses of a former
 		fi
 		# shellcheck disable=SC2086 # two words or none
 		inside "$wharf" db docker_containers set "$(printf 'box%02d' "$number")" service status enabled \
-			Image demo-db TCPPort 3306 PortMapping none MaxMemory 64 $links
+			Image demo-db TCPPort 3306 PortMapping none MaxMemory 16 $links
 	done
 }
 
 nothing() { # takes everything off the host
 	inside "$floor" down
 	inside nft delete table inet wharf 2>/dev/null || true
+}
+
+all_are() { # STATUS
+	local key
+	for key in $(inside "$wharf" db docker_containers keys); do
+		inside "$wharf" db docker_containers setprop "$key" status "$1" 2>/dev/null
+	done
+}
+
+from_nothing() { # COUNT
+	local at_a_time
+	records "$1" plain
+	measure "$dir/times-wharf" "$wharf" apply
+	nothing
+	records "$1" links
+	measure "$dir/times-links" "$wharf" apply
+	nothing
+	for at_a_time in 1 4 8 16; do
+		# One by one takes its time, and is never the best of many.
+		[ "$1" -le 10 ] || [ "$at_a_time" -gt 1 ] || continue
+		measure "$dir/times-up-$at_a_time" "$floor" up "$1" "$at_a_time" demo-db
+		nothing
+	done
+}
+
+one_changed() { # COUNT RUN
+	inside "$wharf" db docker_containers setprop "$(printf 'box%02d' $(($1 - 1)))" MaxMemory $((16 + $2))
+	measure "$dir/times-changed" "$wharf" apply
+	# One of its own, beside those of the records: it is there from the second time on.
+	[ "$2" -gt 1 ] || inside "$floor" change 200 demo-db
+	measure "$dir/times-change" "$floor" change 200 demo-db
+}
+
+all_stopped() { # the container of each record runs before and after
+	local at_a_time
+	all_are disabled
+	measure "$dir/times-stopped" "$wharf" apply
+	all_are enabled
+	inside "$wharf" apply >/dev/null
+	for at_a_time in 4 8 16; do
+		measure "$dir/times-stop-$at_a_time" "$floor" stop "$at_a_time"
+		# By the engine: wharf would take them for containers that end again and again.
+		inside "$floor" start 8
+	done
+}
+
+no_op() {
+	measure "$dir/times-noop" "$wharf" apply
+	measure "$dir/times-list" "$floor" list
+}
+
+resident() { # what the daemon holds after its first passes, in MiB
+	local pid
+	nsenter --net="/run/netns/$lab" -- "$wharf" daemon >"$dir/daemon.log" 2>&1 &
+	pid=$!
+	pids="$pids $pid"
+	disown -a
+	sleep "${DAEMON_SECONDS:-10}"
+	awk '/^VmHWM/ { most = $2 } /^VmRSS/ { now = $2 } END { printf "%.1f (at most %.1f)", now / 1024, most / 1024 }' \
+		"/proc/$pid/status"
+	kill -TERM "$pid"
+	while [ -e "/proc/$pid" ]; do sleep 0.05; done
 }
 
 start_engine
@@ -156,34 +227,44 @@ printf '%s, %s processors, engine %s; milliseconds, medians of %s (no-op: %s)\n'
 for count in "$@"; do
 	rm -f "$dir"/times-*
 	for _ in $(seq "$RUNS"); do
-		records "$count" plain
-		measure "$dir/times-wharf" inside "$wharf" apply
-		nothing
-		records "$count" links
-		measure "$dir/times-links" inside "$wharf" apply
-		nothing
-		measure "$dir/times-1" inside "$floor" up "$count" 1 demo-db
-		nothing
-		measure "$dir/times-4" inside "$floor" up "$count" 4 demo-db
-		nothing
+		from_nothing "$count"
 	done
 	records "$count" links
 	inside "$wharf" apply >/dev/null
 	for _ in $(seq "$NOOPS"); do
-		measure "$dir/times-noop" inside "$wharf" apply
-		measure "$dir/times-list" inside "$floor" list
+		no_op
 	done
 	inside "$floor" count "$dir/count.sock" "$wharf" apply >"$dir/requests"
+	daemon=$(resident)
+	for run in $(seq "$RUNS"); do
+		one_changed "$count" "$run"
+	done
+	curl -sS --fail --unix-socket "$dir/docker.sock" -X DELETE "http://engine/containers/box200?force=true"
+	for _ in $(seq "$RUNS"); do
+		all_stopped
+	done
 	nothing
 
-	printf '\n%s containers %36s %10s %10s\n' "$count" median least most
+	printf '\n%s containers %36s %10s %10s %9s\n' "$count" median least most times
 	echo " from nothing to running"
-	row "wharf apply" "$dir/times-wharf"
-	row "wharf apply, with links" "$dir/times-links"
-	row "engine calls, 1 at a time" "$dir/times-1"
-	row "engine calls, 4 at a time" "$dir/times-4"
+	floor_of=$(best "$dir"/times-up-*)
+	row "wharf apply" "$dir/times-wharf" "$floor_of"
+	row "wharf apply, with links" "$dir/times-links" "$floor_of"
+	for file in $(printf '%s\n' "$dir"/times-up-* | sort -V); do
+		row "engine calls, ${file##*-} at a time" "$file"
+	done
+	echo " one changed"
+	row "wharf apply" "$dir/times-changed" "$(median "$dir/times-change")"
+	row "stop, remove, create, start" "$dir/times-change"
+	echo " all stopped"
+	row "wharf apply" "$dir/times-stopped" "$(best "$dir"/times-stop-*)"
+	for file in $(printf '%s\n' "$dir"/times-stop-* | sort -V); do
+		row "engine calls, ${file##*-} at a time" "$file"
+	done
 	echo " nothing to do"
-	row "wharf apply" "$dir/times-noop"
+	row "wharf apply" "$dir/times-noop" "$(median "$dir/times-list")"
 	row "one list call" "$dir/times-list"
 	printf '  requests of a pass without work: %s (%s)\n' "$(wc -l <"$dir/requests")" "$(paste -sd';' "$dir/requests")"
+	awk '$2 > most { most = $2 } END { printf "  resident MiB of such a pass, at most: %.1f\n", most / 1024 }' "$dir/times-noop"
+	echo "  resident MiB of the daemon: $daemon"
 done

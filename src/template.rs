@@ -31,9 +31,11 @@ pub mod view;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use sha2::{Digest, Sha256};
 use tera::Context;
 
 use crate::settings::{Profile, Root};
+use crate::state::container::hex;
 use crate::state::file::{Adjust, FileKind, Verb};
 use crate::state::network::{OptionsPlace, PacketFilter};
 use crate::state::{Desired, RenderedFile};
@@ -41,7 +43,7 @@ use crate::state::{Desired, RenderedFile};
 pub use format::Format;
 pub use fragment::{Error as FragmentError, Roots};
 pub use order::{Order, Prepared};
-pub use view::View;
+pub use view::{View, digest};
 
 /// Why a target could not be rendered.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +86,18 @@ impl Target {
     pub fn path(&self) -> &std::path::Path {
         &self.path
     }
+
+    /// The file, when it has this content.
+    pub fn file(&self, content: Vec<u8>) -> RenderedFile {
+        RenderedFile {
+            kind: self.kind,
+            target: self.path.clone(),
+            content,
+            mode: self.mode,
+            check: self.check.clone(),
+            adjust: self.adjust.clone(),
+        }
+    }
 }
 
 /// Path of the guard file for nftables.
@@ -100,6 +114,9 @@ pub const MASQ_PORTS: &str = "/etc/wharf/masq.ports";
 
 /// Path of the public ports for `SuSEfirewall2`.
 pub const SUSE_PORTS: &str = "/etc/sysconfig/SuSEfirewall2.d/services/wharf";
+
+/// Path of the passes that SME Server's cron makes while no daemon does.
+pub const CRON: &str = "/etc/cron.d/wharf";
 
 /// Who on this host reads files of ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,6 +168,16 @@ pub fn targets(desired: &Desired, readers: Readers, profile: Profile, root: &Roo
         check: None,
         adjust: None,
     }));
+    targets.extend((profile == Profile::Sme).then(|| Target {
+        kind: FileKind::Cron,
+        template: CRON.trim_start_matches('/'),
+        path: root.at(CRON),
+        format: Format::Cron,
+        // Cron takes no file that others can write.
+        mode: 0o644,
+        check: None,
+        adjust: None,
+    }));
     let options = match desired.engine.place {
         OptionsPlace::None => None,
         OptionsPlace::DaemonJson => Some(("etc/docker/daemon.json", Format::Json)),
@@ -192,7 +219,8 @@ fn guard(filter: PacketFilter, root: &Root) -> Target {
 /// Every path that some target may have, to be looked at before it is known which are called for.
 pub fn all_paths(profile: Profile, root: &Root) -> BTreeSet<PathBuf> {
     let options = ["/etc/docker/daemon.json", "/etc/sysconfig/docker"];
-    let ours = [GUARD, GUARD_IPTABLES, NAMES, profile.web_alias_file(), MASQ_PORTS, SUSE_PORTS];
+    let ours =
+        [GUARD, GUARD_IPTABLES, NAMES, profile.web_alias_file(), MASQ_PORTS, SUSE_PORTS, CRON];
     ours.into_iter().chain(options).map(|path| root.at(path)).collect()
 }
 
@@ -206,19 +234,58 @@ fn words(list: &[&str]) -> Vec<String> {
 ///
 /// A fragment cannot be read, is no template, or asks for what is not there.
 pub fn render(target: &Target, roots: &Roots, view: &Context) -> Result<RenderedFile, Error> {
+    let material = material(target, roots)?;
+    Ok(target.file(material.expand(view)?))
+}
+
+/// What `target` is made of.
+///
+/// # Errors
+///
+/// A fragment cannot be read.
+pub fn material<'a>(target: &'a Target, roots: &Roots) -> Result<Material<'a>, Error> {
     let found = roots
         .collect(target.template)
         .map_err(|source| Error::Fragments { target: target.path.clone(), source })?;
-    let content = expand::expand(&found.fragments, view, target.format)
-        .map_err(|source| Error::Expand { target: target.path.clone(), source })?;
-    Ok(RenderedFile {
-        kind: target.kind,
-        target: target.path.clone(),
-        content,
-        mode: target.mode,
-        check: target.check.clone(),
-        adjust: target.adjust.clone(),
-    })
+    Ok(Material { target, fragments: found.fragments })
+}
+
+/// The fragments of a target.
+#[derive(Debug)]
+pub struct Material<'a> {
+    target: &'a Target,
+    fragments: Vec<fragment::Fragment>,
+}
+
+impl Material<'_> {
+    /// SHA-256 of all that the content follows from beside the program: the fragments, their order and
+    /// dialect, the format, and the view by its own hash.
+    pub fn source(&self, view: &str) -> String {
+        let mut hash = Sha256::new();
+        // With lengths, so that no two materials are the same text.
+        let mut add = |bytes: &[u8]| {
+            hash.update(bytes.len().to_le_bytes());
+            hash.update(bytes);
+        };
+        add(view.as_bytes());
+        add(format!("{:?}", self.target.format).as_bytes());
+        for fragment in &self.fragments {
+            add(fragment.origin.as_bytes());
+            add(format!("{:?}", fragment.dialect).as_bytes());
+            add(&fragment.content);
+        }
+        hex(&hash.finalize())
+    }
+
+    /// The content.
+    ///
+    /// # Errors
+    ///
+    /// A fragment is no template, or asks for what is not there.
+    pub fn expand(&self, view: &Context) -> Result<Vec<u8>, Error> {
+        expand::expand(&self.fragments, view, self.target.format)
+            .map_err(|source| Error::Expand { target: self.target.path.clone(), source })
+    }
 }
 
 #[cfg(test)]
@@ -283,6 +350,23 @@ mod tests {
             rendered("docker=service|StorageDriver|overlay2\n", "", "docker/daemon.json"),
             None
         );
+    }
+
+    #[test]
+    fn cron_makes_passes_on_sme_server_alone_and_only_for_containers() {
+        let wiki = "wiki=service|Address|10.0.3.9|Image|web|TCPPort|80|status|enabled\n";
+        let file = rendered("", wiki, "cron.d/wharf").unwrap();
+        assert!(file.lines().any(|line| line.starts_with("*/5 * * * * root ")), "{file}");
+        let file = rendered("", "", "cron.d/wharf").unwrap();
+        assert!(file.lines().all(|line| line.starts_with('#')), "{file}");
+
+        let facts = Facts::default();
+        let (schema, root) = (Schema::new(None), Root::new("/"));
+        let none = resolve(&Snapshot::default(), &schema, &root, &facts, &Overrides::new());
+        for profile in [Profile::OpenSuse, Profile::Debian, Profile::Generic] {
+            let targets = targets(&none.desired, Readers::default(), profile, &root);
+            assert!(targets.iter().all(|target| !target.path().ends_with("cron.d/wharf")));
+        }
     }
 
     #[test]

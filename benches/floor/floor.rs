@@ -5,8 +5,12 @@
 //! ```text
 //! floor up N CONCURRENCY IMAGE   create the bridge and N containers, start them
 //! floor list                     the one call of a pass without work
+//! floor change NUMBER IMAGE      stop, remove, create and start one container
+//! floor stop CONCURRENCY         stop every container
+//! floor start CONCURRENCY        start every container
 //! floor down                     remove every container and the bridge
 //! floor count SOCKET COMMAND...  run COMMAND with DOCKER_HOST=unix://SOCKET; print the requests it sent
+//! floor time FILE COMMAND...     run COMMAND; add its microseconds and resident KiB (at most) to FILE
 //! ```
 //!
 //! Talks to the engine at `DOCKER_HOST` by the same library as wharf. `benches/apply.sh` runs it and
@@ -18,11 +22,13 @@
 )]
 
 use std::error::Error;
+use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use bollard::Docker;
 use bollard::models::{
@@ -30,10 +36,11 @@ use bollard::models::{
     NetworkCreateRequest, NetworkingConfig,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-    StartContainerOptions,
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptions,
+    RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptions,
 };
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use nix::sys::resource::{UsageWho, getrusage};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -44,15 +51,19 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done =
-        runtime.map_err(Into::into).and_then(|runtime| match words[..] {
-            ["up", count, concurrency, image] => runtime.block_on(up(count, concurrency, image)),
-            ["list"] => runtime.block_on(list()),
-            ["down"] => runtime.block_on(down()),
-            ["count", socket, program, ref arguments @ ..] => count(socket, program, arguments),
-            _ => Err("usage: floor up N CONCURRENCY IMAGE | list | down | count SOCKET COMMAND..."
-                .into()),
-        });
+    let done = runtime.map_err(Into::into).and_then(|runtime| match words[..] {
+        ["up", count, concurrency, image] => runtime.block_on(up(count, concurrency, image)),
+        ["list"] => runtime.block_on(list()),
+        ["change", number, image] => runtime.block_on(change(number, image)),
+        ["stop", concurrency] => runtime.block_on(stop(concurrency)),
+        ["start", concurrency] => runtime.block_on(start(concurrency)),
+        ["down"] => runtime.block_on(down()),
+        ["count", socket, program, ref arguments @ ..] => count(socket, program, arguments),
+        ["time", file, program, ref arguments @ ..] => time(file, program, arguments),
+        _ => Err("usage: floor up N CONCURRENCY IMAGE | list | change NUMBER IMAGE | \
+                stop CONCURRENCY | start CONCURRENCY | down | count SOCKET COMMAND... | time FILE COMMAND..."
+            .into()),
+    });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -110,7 +121,7 @@ async fn one(engine: &Docker, number: u8, image: &str) -> Outcome<()> {
         ),
         host_config: Some(HostConfig {
             network_mode: Some(BRIDGE.to_owned()),
-            memory: Some(64 << 20),
+            memory: Some(16 << 20),
             ..HostConfig::default()
         }),
         networking_config: Some(NetworkingConfig {
@@ -130,18 +141,70 @@ async fn list() -> Outcome<()> {
     Ok(())
 }
 
-async fn down() -> Outcome<()> {
+/// What a changed container costs at least: there is no way back, and nobody waits until it serves.
+async fn change(number: &str, image: &str) -> Outcome<()> {
     let engine = engine()?;
+    let number: u8 = number.parse()?;
+    let name = format!("box{number:02}");
+    unless_absent(engine.stop_container(&name, None::<StopContainerOptions>).await)?;
+    unless_absent(engine.remove_container(&name, None::<RemoveContainerOptions>).await)?;
+    one(&engine, number, image).await
+}
+
+async fn all(engine: &Docker) -> Outcome<Vec<String>> {
     let all = ListContainersOptionsBuilder::default().all(true).build();
-    for container in engine.list_containers(Some(all)).await? {
+    let listed = engine.list_containers(Some(all)).await?;
+    Ok(listed.into_iter().filter_map(|container| container.id).collect())
+}
+
+async fn stop(concurrency: &str) -> Outcome<()> {
+    let engine = &engine()?;
+    stream::iter(all(engine).await?)
+        .map(|id| async move { engine.stop_container(&id, None::<StopContainerOptions>).await })
+        .buffer_unordered(concurrency.parse()?)
+        .try_collect::<Vec<()>>()
+        .await?;
+    Ok(())
+}
+
+async fn start(concurrency: &str) -> Outcome<()> {
+    let engine = &engine()?;
+    stream::iter(all(engine).await?)
+        .map(|id| async move { engine.start_container(&id, None::<StartContainerOptions>).await })
+        .buffer_unordered(concurrency.parse()?)
+        .try_collect::<Vec<()>>()
+        .await?;
+    Ok(())
+}
+
+async fn down() -> Outcome<()> {
+    let engine = &engine()?;
+    let remove = |id: String| async move {
         let force = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        engine.remove_container(&container.id.unwrap_or_default(), Some(force)).await?;
+        engine.remove_container(&id, Some(force)).await
+    };
+    let removed = stream::iter(all(engine).await?).map(remove).buffer_unordered(4);
+    removed.try_collect::<Vec<()>>().await?;
+    unless_absent(engine.remove_network(BRIDGE).await)
+}
+
+/// What is not there was not in the way.
+fn unless_absent(answer: Result<(), bollard::errors::Error>) -> Outcome<()> {
+    match answer {
+        Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+        other => Ok(other?),
     }
-    match engine.remove_network(BRIDGE).await {
-        Ok(())
-        | Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
-        Err(why) => Err(why.into()),
-    }
+}
+
+/// Measures `program` from the moment it is begun until it has ended.
+fn time(file: &str, program: &str, arguments: &[&str]) -> Outcome<()> {
+    let begun = Instant::now();
+    let status = Command::new(program).args(arguments).status()?;
+    let took = begun.elapsed().as_micros();
+    let resident = getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss();
+    let mut file = OpenOptions::new().create(true).append(true).open(file)?;
+    writeln!(file, "{took} {resident}")?;
+    if status.success() { Ok(()) } else { Err(format!("{program}: {status}").into()) }
 }
 
 /// Runs `program` against a socket that passes everything on, and prints the requests it sent.
