@@ -309,10 +309,12 @@ async fn rounds<H: Host, F: Future<Output = Result<Round, Error>>>(
     again: impl Fn(bool) -> F,
 ) -> Result<Option<Round>, Error> {
     // By the whole step: the guard file of a second round has the same name, not the same content.
-    let mut tried: Vec<Step> = Vec::new();
+    let mut done: Vec<Step> = Vec::new();
     let mut failed: Vec<Step> = Vec::new();
     for _ in 0..most {
-        if !has_fresh(&round.plan, &tried) || stop.load(std::sync::atomic::Ordering::Relaxed) {
+        if !has_fresh(&round.plan, &done, &failed)
+            || stop.load(std::sync::atomic::Ordering::Relaxed)
+        {
             break;
         }
         let outcome = apply::apply(&round.plan, &cx.host, cx.parallel, stop).await;
@@ -321,8 +323,7 @@ async fn rounds<H: Host, F: Future<Output = Result<Round, Error>>>(
         let has_failed = |id| outcome.failed.iter().any(|(failed, _)| *failed == id);
         failed.extend(steps.clone().filter(|(id, _)| has_failed(*id)).map(copy));
         // What was done two rounds ago may be right again: an engine may have been at something.
-        tried.clone_from(&failed);
-        tried.extend(steps.filter(|(id, _)| outcome.done.contains(id)).map(copy));
+        done = steps.filter(|(id, _)| outcome.done.contains(id)).map(copy).collect();
         let is_unguarded = round.plan.is_unguarded || !outcome.has_guard(&round.plan);
         past::note_restarts(cx, &round, &outcome)?;
         let was_away = cx.host.engine_away().is_some();
@@ -333,7 +334,7 @@ async fn rounds<H: Host, F: Future<Output = Result<Round, Error>>>(
             return Ok(None);
         }
         if is_back {
-            tried.clear();
+            done.clear();
             failed.clear();
         }
         let mut next = again(is_unguarded).await;
@@ -351,15 +352,17 @@ async fn rounds<H: Host, F: Future<Output = Result<Round, Error>>>(
     Ok(Some(round))
 }
 
-/// Whether `plan` has a step that was not tried and needs none that was tried in vain.
-fn has_fresh(plan: &Plan, tried: &[Step]) -> bool {
-    let mut stale = BTreeSet::new();
+/// Whether `plan` has a step that is neither `done` nor `failed` already and needs none that has failed.
+/// One that needs what is done is fresh: a second one may wait for the same service.
+fn has_fresh(plan: &Plan, done: &[Step], failed: &[Step]) -> bool {
+    let mut vain = BTreeSet::new();
     for (id, step) in plan.steps.iter().enumerate() {
-        if tried.contains(&step.step) || !step.needs.is_disjoint(&stale) {
-            stale.insert(id);
+        if failed.contains(&step.step) || !step.needs.is_disjoint(&vain) {
+            vain.insert(id);
         }
     }
-    stale.len() < plan.steps.len()
+    let mut hopeful = plan.steps.iter().enumerate().filter(|(id, _)| !vain.contains(id));
+    hopeful.any(|(_, step)| !done.contains(&step.step))
 }
 
 /// Takes everything of ours off the host but the data and the records.
