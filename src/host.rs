@@ -302,6 +302,7 @@ pub const fn asks_engine(step: &Step) -> bool {
             | Step::SetForwarding
             | Step::RestoreForwarding
             | Step::LeaveForwarding(_)
+            | Step::EnableUnit(_)
             | Step::Adjust(_)
             | Step::RemoveFile(_)
     )
@@ -461,6 +462,7 @@ impl Host for System {
         health::Findings::below(&self.root).tell(&mut observed);
         network::taken(query, &mut observed).await?;
         observed.facts.filter = filter;
+        observed.facts.idle_guard = unit::idle_guard(&self.root, filter);
         observed.facts.memory_bytes = machine::memory_bytes();
         observed.facts.now = Some(zone::now());
         observed.facts.forwarding_by = self.memory.forwarding_by(observed.forwarding);
@@ -579,6 +581,7 @@ impl Host for System {
             Step::LeaveForwarding(_) => self.memory.forget_forwarding(),
             Step::RemoveFile(path) => file::remove(path),
             Step::ReloadRules(names) => podman::reload(names).await,
+            Step::EnableUnit(unit) => unit::enable(unit, &self.root).await,
             Step::AwaitReady { name, readiness } => {
                 ready::wait(&self.engine, name, readiness, self.ready_timeout).await
             }

@@ -157,6 +157,8 @@ pub enum Step {
     RemoveFile(PathBuf),
     /// Has Podman write its rules for containers of ours again.
     ReloadRules(BTreeSet<ContainerName>),
+    /// Makes a unit of ours begin with the machine.
+    EnableUnit(&'static str),
     /// Waits until a container serves.
     AwaitReady {
         /// The record.
@@ -273,6 +275,12 @@ pub fn plan(given: &Given<'_>) -> Plan {
     let ground = plan_ground(&mut plan, given, opened.as_ref());
     containers::plan_containers(&mut plan, given, &ground);
     plan_lost_rules(&mut plan, given, opened.as_ref());
+    if let Some(unit) =
+        drift::idle_guard(given).filter(|unit| drift::is_enabled_again(*unit, given))
+    {
+        let reason = Reason::Setting("somebody has disabled it".to_owned());
+        plan.add(Step::EnableUnit(unit.name), reason, None, BTreeSet::new());
+    }
     order::settle(&mut plan, given);
     cost::assess(&mut plan, given);
     plan
@@ -471,6 +479,7 @@ impl fmt::Display for Step {
                 let names: Vec<&str> = names.iter().map(ContainerName::as_str).collect();
                 write!(f, "have podman write its rules again for {}", names.join(" "))
             }
+            Self::EnableUnit(unit) => write!(f, "enable {unit}"),
             Self::AwaitReady { name, .. } => write!(f, "wait until {name} serves"),
         }
     }
@@ -503,6 +512,7 @@ impl Step {
             Self::LeaveForwarding(_) => "leave-forwarding",
             Self::RemoveFile(_) => "remove-file",
             Self::ReloadRules(_) => "reload-rules",
+            Self::EnableUnit(_) => "enable-unit",
             Self::AwaitReady { .. } => "await-ready",
         }
     }

@@ -138,6 +138,8 @@ pub struct Facts {
     pub foreign_bridges: BTreeSet<String>,
     /// For which packet filter the guard is on this host.
     pub filter: PacketFilter,
+    /// The unit that loads the guard at boot, when it is installed and does not begin with the machine.
+    pub idle_guard: Option<IdleUnit>,
     /// Memory of the machine in bytes; `None` when it is not known.
     pub memory_bytes: Option<u64>,
     /// What the clock says, and where; `None`: nothing is started or stopped by it.
@@ -151,6 +153,15 @@ impl Facts {
         let Self { published, foreign_names, existing, on_bridge, .. } = listed;
         Self { published, foreign_names, existing, on_bridge, ..self }
     }
+}
+
+/// A unit that is installed and does not begin with the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleUnit {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether somebody has forbidden it altogether. Source: `systemctl(1)`, mask.
+    pub is_masked: bool,
 }
 
 /// What one look at the machine gave.

@@ -111,7 +111,10 @@ pub fn host_record(
         is_open: props.get("Links") == Some("open"),
         only_told: DriftKind::ALL
             .into_iter()
-            .filter(|kind| props.get(kind.property()) == Some("report"))
+            .filter(|kind| match props.get(kind.property()) {
+                Some(how) => how == "report",
+                None => kind.is_told_by_itself(),
+            })
             .collect(),
         notify: Notify {
             mail: props.get("NotifyMail").and_then(|text| value::mail_address(text).ok()),

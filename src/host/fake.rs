@@ -15,8 +15,8 @@ use crate::plan::{Limits, NewContainer, Proof, Step, StepId};
 use crate::state::layer::{Layer, LayerQuery};
 use crate::state::trouble::{Autopsy, FailedReplacement, Trouble};
 use crate::state::{
-    Guard, Leftover, Observed, ObservedContainer, ObservedFile, ObservedGuard, ObservedNetwork,
-    Query, Role, Running,
+    Guard, IdleUnit, Leftover, Observed, ObservedContainer, ObservedFile, ObservedGuard,
+    ObservedNetwork, Query, Role, Running,
 };
 
 /// What somebody does to the machine behind our back.
@@ -134,6 +134,12 @@ impl FakeHost {
     }
 
     /// Nothing is remembered of what went wrong, as after a long time.
+    /// Somebody has disabled, or masked, the unit that loads the guard at boot.
+    pub(crate) fn idle_guard(&self, is_masked: bool) {
+        let unit = IdleUnit { name: "wharf-guard.service", is_masked };
+        self.state.borrow_mut().facts.idle_guard = Some(unit);
+    }
+
     pub(crate) fn forget_troubles(&self) {
         self.troubles.borrow_mut().clear();
     }
@@ -478,6 +484,7 @@ impl Host for FakeHost {
             | Step::AwaitReady { .. }
             | Step::ReloadRules(_)
             | Step::LeaveForwarding(_) => {}
+            Step::EnableUnit(_) => self.state.borrow_mut().facts.idle_guard = None,
         }
         Ok(())
     }

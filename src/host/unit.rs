@@ -7,13 +7,14 @@
 
 pub mod bus;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::event::adjust::Call;
 use crate::host::{Error, command};
 use crate::settings::Root;
 use crate::state::file::{Adjust, Verb};
+use crate::state::{IdleUnit, PacketFilter};
 
 use bus::Bus;
 
@@ -81,6 +82,35 @@ pub fn exists(root: &Root, name: &str) -> bool {
         .any(|directory| root.at(directory).join(format!("{name}.service")).is_file())
 }
 
+/// The unit that loads the guard of `filter` at boot below `root`, when it is installed and does not begin
+/// with the machine. Read from the files that `systemctl enable` and `mask` make: a pass asks no service.
+/// Source: `systemd.unit(5)`.
+pub fn idle_guard(root: &Root, filter: PacketFilter) -> Option<IdleUnit> {
+    let name = match filter {
+        PacketFilter::Nftables => "wharf-guard.service",
+        PacketFilter::Iptables => "wharf-guard-iptables.service",
+    };
+    let places = ["/etc/systemd/system", "/usr/lib/systemd/system"].map(|path| root.at(path));
+    let [own, vendor] = &places;
+    // A unit that is masked keeps the links by which it was enabled.
+    if own.join(name).read_link().is_ok_and(|to| to == Path::new("/dev/null")) {
+        return Some(IdleUnit { name, is_masked: true });
+    }
+    let is_wanted =
+        |place: &PathBuf| place.join("sysinit.target.wants").join(name).symlink_metadata().is_ok();
+    let is_installed = vendor.join(name).is_file();
+    (is_installed && !places.iter().any(is_wanted)).then_some(IdleUnit { name, is_masked: false })
+}
+
+/// Makes `unit` begin with the machine.
+///
+/// # Errors
+///
+/// systemd refuses it.
+pub async fn enable(unit: &str, root: &Root) -> Result<(), Error> {
+    Services::open(root).await.call(unit, &Call::Enable, Wait::No).await
+}
+
 /// Tells the service; where systemd does not run, or below another root, there is nothing to tell,
 /// and the log says so.
 ///
@@ -99,4 +129,31 @@ pub async fn adjust(adjust: &Adjust, root: &Root) -> Result<(), Error> {
     };
     // Not waited for: a pass at boot may run before what the service waits for.
     Services::open(root).await.call(&unit, &call, Wait::No).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guard_that_does_not_begin_with_the_machine_is_seen_by_the_links_that_systemctl_makes() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::new(directory.path());
+        let seen = || idle_guard(&root, PacketFilter::Nftables).map(|unit| unit.is_masked);
+        let name = "wharf-guard.service";
+        assert_eq!(seen(), None, "not installed");
+
+        let vendor = root.at("/usr/lib/systemd/system");
+        let wants = root.at("/etc/systemd/system/sysinit.target.wants");
+        std::fs::create_dir_all(&vendor).unwrap();
+        std::fs::create_dir_all(&wants).unwrap();
+        crate::host::file::replace(&vendor.join(name), b"[Unit]\n", 0o644).unwrap();
+        assert_eq!(seen(), Some(false));
+        assert_eq!(idle_guard(&root, PacketFilter::Iptables), None);
+
+        std::os::unix::fs::symlink(vendor.join(name), wants.join(name)).unwrap();
+        assert_eq!(seen(), None);
+        std::os::unix::fs::symlink("/dev/null", root.at("/etc/systemd/system").join(name)).unwrap();
+        assert_eq!(seen(), Some(true));
+    }
 }

@@ -177,6 +177,7 @@ fn lost(planned: &PlannedStep, given: &Given<'_>) -> BTreeSet<PathBuf> {
         | Step::LeaveForwarding(_)
         | Step::RemoveFile(_)
         | Step::ReloadRules(_)
+        | Step::EnableUnit(_)
         | Step::AwaitReady { .. } => BTreeSet::new(),
     }
 }
@@ -224,6 +225,7 @@ fn downtime(planned: &PlannedStep, given: &Given<'_>, linked: &Linked<'_>) -> Op
         | Step::LeaveForwarding(_)
         | Step::RemoveFile(_)
         | Step::ReloadRules(_)
+        | Step::EnableUnit(_)
         | Step::AwaitReady { .. } => None,
     }
 }

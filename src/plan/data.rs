@@ -99,6 +99,7 @@ pub fn to_look_at(plan: &Plan, given: &Given<'_>) -> BTreeMap<ContainerName, Lay
         | Step::LeaveForwarding(_)
         | Step::RemoveFile(_)
         | Step::ReloadRules(_)
+        | Step::EnableUnit(_)
         | Step::AwaitReady { .. } => None,
     };
     plan.steps.iter().filter_map(|planned| of(&planned.step)).collect()

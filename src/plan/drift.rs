@@ -17,7 +17,8 @@ use crate::plan::{Difference, Given, Plan};
 use crate::state::container::{Attachment, Listen, Masked, Mount, MountedFrom};
 use crate::state::settings::{Settings, published};
 use crate::state::{
-    ContainerSpec, Drift, DriftKind, FileKind, ObservedFile, ObservedNetwork, RenderedFile,
+    ContainerSpec, Drift, DriftKind, FileKind, IdleUnit, ObservedFile, ObservedNetwork,
+    RenderedFile,
 };
 
 /// Limits that an engine can change while the container runs.
@@ -260,6 +261,14 @@ pub(crate) fn tell(plan: &mut Plan, given: &Given<'_>) {
         let what = "net.ipv4.ip_forward is 0, and containers are on a bridge".to_owned();
         plan.drift.push(Drift { kind: DriftKind::Sysctls, what, at: None });
     }
+    if let Some(unit) = idle_guard(given).filter(|unit| !is_enabled_again(*unit, given)) {
+        let how = if unit.is_masked { "masked" } else { "disabled" };
+        let what = format!(
+            "{} is {how}: after a boot nothing is guarded until the first pass; systemctl enable {}",
+            unit.name, unit.name
+        );
+        plan.drift.push(Drift { kind: DriftKind::Units, what, at: None });
+    }
     for file in given.files {
         let observed = given.observed.files.get(&file.target);
         if observed.is_some_and(|observed| is_left(file, observed, given)) {
@@ -267,6 +276,16 @@ pub(crate) fn tell(plan: &mut Plan, given: &Given<'_>) {
             plan.drift.push(Drift { kind: DriftKind::Files, what, at: None });
         }
     }
+}
+
+/// The unit that should load the guard at the next boot and will not; none is needed without a container.
+pub(crate) fn idle_guard(given: &Given<'_>) -> Option<IdleUnit> {
+    given.observed.facts.idle_guard.filter(|_| !given.desired.containers.is_empty())
+}
+
+/// Whether a pass enables it. What is masked was forbidden, not forgotten.
+pub(crate) fn is_enabled_again(unit: IdleUnit, given: &Given<'_>) -> bool {
+    !unit.is_masked && !given.desired.only_told.contains(&DriftKind::Units)
 }
 
 /// Whether forwarding stays off that was on before: there is a bridge already.

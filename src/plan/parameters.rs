@@ -63,6 +63,7 @@ impl Step {
             Self::ReloadRules(names) => {
                 json!({ "names": names.iter().map(ContainerName::as_str).collect::<Vec<_>>() })
             }
+            Self::EnableUnit(unit) => json!({ "unit": unit }),
             Self::AwaitReady { name, readiness } => {
                 json!({ "name": name.as_str(), "readiness": ready(readiness) })
             }

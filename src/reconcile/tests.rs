@@ -286,6 +286,39 @@ fn what_somebody_has_changed_is_left_and_told_where_the_host_record_says_so() {
     assert_eq!(done.iter().filter(|step| step.starts_with("write")).count(), 2, "{done:?}");
 }
 
+#[test]
+fn a_guard_that_begins_no_more_with_the_machine_is_told_or_enabled_as_the_host_record_says() {
+    let bench = Bench::new();
+    bench.records("wiki=service|Image|app|status|enabled\n");
+    let configure = |text: &str| {
+        let file = bench.directory.path().join("configuration");
+        crate::host::file::replace(&file, text.as_bytes(), 0o600).unwrap();
+    };
+    let told = |is_masked: bool| {
+        bench.cx.host.idle_guard(is_masked);
+        let report = bench.pass(Mode::Apply);
+        assert!(report.is_as_desired() && report.failed.is_empty(), "{report:#?}");
+        report.drift.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let by_itself = told(false);
+    assert!(
+        by_itself[0].starts_with("wharf-guard.service is disabled: after a boot"),
+        "{by_itself:?}"
+    );
+    assert!(by_itself[0].ends_with("(only told, as DriftUnits of record docker says)"));
+
+    configure("docker=service|DriftUnits|repair\n");
+    bench.cx.host.take_performed();
+    assert_eq!(told(false), Vec::<String>::new());
+    assert_eq!(bench.cx.host.take_performed(), ["enable wharf-guard.service"]);
+    // Who masks a unit has forbidden it.
+    assert!(told(true)[0].starts_with("wharf-guard.service is masked"));
+    assert_eq!(bench.cx.host.take_performed(), Vec::<String>::new());
+
+    bench.records("");
+    assert_eq!(told(false), Vec::<String>::new());
+}
+
 fn port(number: u16) -> HostPort {
     HostPort { protocol: Protocol::Tcp, port: NonZeroU16::new(number).unwrap() }
 }

@@ -20,11 +20,14 @@ pub enum DriftKind {
     Sysctls,
     /// Files that templates render.
     Files,
+    /// Units of ours that no more begin with the machine.
+    Units,
 }
 
 impl DriftKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Containers, Self::Networks, Self::Sysctls, Self::Files];
+    pub const ALL: [Self; 5] =
+        [Self::Containers, Self::Networks, Self::Sysctls, Self::Files, Self::Units];
 
     /// In one word.
     pub const fn as_str(self) -> &'static str {
@@ -33,7 +36,13 @@ impl DriftKind {
             Self::Networks => "networks",
             Self::Sysctls => "sysctls",
             Self::Files => "files",
+            Self::Units => "units",
         }
+    }
+
+    /// Whether it is only told when nobody says otherwise: who disables a unit mostly means it.
+    pub const fn is_told_by_itself(self) -> bool {
+        matches!(self, Self::Units)
     }
 
     /// The property of the record `docker` that decides.
@@ -43,6 +52,7 @@ impl DriftKind {
             Self::Networks => "DriftNetworks",
             Self::Sysctls => "DriftSysctls",
             Self::Files => "DriftFiles",
+            Self::Units => "DriftUnits",
         }
     }
 }

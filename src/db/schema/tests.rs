@@ -15,7 +15,7 @@ const IMAGE: &str = "Source Path Reference Digest Command Env_* TCPPort UDPPort 
     Health";
 const HOST: &str = "status Engine Endpoint TlsCertPath Bridge Subnet DataRoot LocalNetworks NameService EngineOptions Firewall Links \
     StorageDriver EngineDataRoot LiveRestore Profile WebServer DriftContainers DriftFiles DriftNetworks \
-    DriftSysctls NotifyMail NotifyCommand";
+    DriftSysctls DriftUnits NotifyMail NotifyCommand";
 
 fn check(database: &str, key: &str, properties: &[(&str, &str)]) -> Checked {
     check_type(database, key, "service", properties)
