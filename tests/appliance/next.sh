@@ -23,7 +23,9 @@ sed -i '/^name = "wharf"$/{n;s/.*/version = "'"$next"'"/}' "$copy/Cargo.lock"
 for file in Cargo.toml Cargo.lock; do
 	touch -r "$source_dir/$file" "$copy/$file"
 done
-(cd "$copy" && "$cargo" build --quiet --locked --bins)
+# With an example, which takes the dependencies as the tests have built them: alone, the programs would have
+# them built anew with fewer features.
+(cd "$copy" && "$cargo" build --quiet --locked --bins --example turns)
 for program in wharf db; do
 	cp "$CARGO_TARGET_DIR/debug/$program" "$out/$program"
 done
