@@ -9,7 +9,8 @@
 # One changed: one record is. The calls stop, remove, create and start its container and are done; wharf
 #   starts the new one before the old one goes, and has seen it answer at its port when it is done.
 # All stopped: every record is disabled; the calls are 4, 8 and 16 stops at a time.
-# No-op: everything runs; `wharf apply` against one list call.
+# No-op: everything runs; `wharf apply` against one list call, and against one by a client that asks for
+#   the engine's version first, as docker and compose do.
 # All are whole processes, measured from outside; medians, and the least and the most beside them, and
 # how many times the best calls it is. Needs root (as `make bench` arranges): the engine and its network
 # are made for this run and removed after it.
@@ -205,6 +206,7 @@ all_stopped() { # the container of each record runs before and after
 no_op() {
 	measure "$dir/times-noop" "$wharf" apply
 	measure "$dir/times-list" "$floor" list
+	measure "$dir/times-greet" "$floor" greet
 }
 
 resident() { # what the daemon holds after its first passes, in MiB
@@ -264,6 +266,7 @@ for count in "$@"; do
 	echo " nothing to do"
 	row "wharf apply" "$dir/times-noop" "$(median "$dir/times-list")"
 	row "one list call" "$dir/times-list"
+	row "version and list" "$dir/times-greet" "$(median "$dir/times-list")"
 	printf '  requests of a pass without work: %s (%s)\n' "$(wc -l <"$dir/requests")" "$(paste -sd';' "$dir/requests")"
 	awk '$2 > most { most = $2 } END { printf "  resident MiB of such a pass, at most: %.1f\n", most / 1024 }' "$dir/times-noop"
 	echo "  resident MiB of the daemon: $daemon"

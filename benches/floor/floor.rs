@@ -5,6 +5,7 @@
 //! ```text
 //! floor up N CONCURRENCY IMAGE   create the bridge and N containers, start them
 //! floor list                     the one call of a pass without work
+//! floor greet                    the same by a client that asks for the engine's version first, as they do
 //! floor change NUMBER IMAGE      stop, remove, create and start one container
 //! floor stop CONCURRENCY         stop every container
 //! floor start CONCURRENCY        start every container
@@ -53,14 +54,15 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.map_err(Into::into).and_then(|runtime| match words[..] {
         ["up", count, concurrency, image] => runtime.block_on(up(count, concurrency, image)),
-        ["list"] => runtime.block_on(list()),
+        ["list"] => runtime.block_on(list(engine())),
+        ["greet"] => runtime.block_on(greet()),
         ["change", number, image] => runtime.block_on(change(number, image)),
         ["stop", concurrency] => runtime.block_on(stop(concurrency)),
         ["start", concurrency] => runtime.block_on(start(concurrency)),
         ["down"] => runtime.block_on(down()),
         ["count", socket, program, ref arguments @ ..] => count(socket, program, arguments),
         ["time", file, program, ref arguments @ ..] => time(file, program, arguments),
-        _ => Err("usage: floor up N CONCURRENCY IMAGE | list | change NUMBER IMAGE | \
+        _ => Err("usage: floor up N CONCURRENCY IMAGE | list | greet | change NUMBER IMAGE | \
                 stop CONCURRENCY | start CONCURRENCY | down | count SOCKET COMMAND... | time FILE COMMAND..."
             .into()),
     });
@@ -135,10 +137,14 @@ async fn one(engine: &Docker, number: u8, image: &str) -> Outcome<()> {
     Ok(())
 }
 
-async fn list() -> Outcome<()> {
+async fn list(engine: Outcome<Docker>) -> Outcome<()> {
     let all = ListContainersOptionsBuilder::default().all(true).build();
-    println!("{}", engine()?.list_containers(Some(all)).await?.len());
+    println!("{}", engine?.list_containers(Some(all)).await?.len());
     Ok(())
+}
+
+async fn greet() -> Outcome<()> {
+    list(Ok(engine()?.negotiate_version().await?)).await
 }
 
 /// What a changed container costs at least: there is no way back, and nobody waits until it serves.
