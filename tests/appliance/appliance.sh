@@ -135,7 +135,8 @@ prepare() { # unpacks a machine into $work/root
 	trap end_appliance EXIT
 	trap 'exit 1' INT TERM
 	mkdir "$work/root"
-	zstd -dc "$base" | tar --numeric-owner -C "$work/root" -xf -
+	# Not by a pipe of ours: tar stops reading at the end of the archive, before that of the file.
+	tar --zstd --numeric-owner -C "$work/root" -xf "$base"
 	furnish "$work/root"
 }
 
