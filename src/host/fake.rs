@@ -262,9 +262,16 @@ impl FakeHost {
     }
 
     /// As the real one: every state between is there when the power is cut.
-    fn replace(&self, step: &Step, old: &str, new: &NewContainer) -> Result<(), Error> {
+    fn replace(
+        &self,
+        step: &Step,
+        old: &str,
+        new: &NewContainer,
+        proof: Option<&Proof>,
+    ) -> Result<(), Error> {
         let name = &new.spec.name;
         if self.broken.borrow().contains(name) {
+            self.note_failure(name, proof);
             return Err(Self::refused(&step.to_string()));
         }
         assert!(!self.has_left(name, Role::Next), "{name}.next is there already");
@@ -459,11 +466,7 @@ impl Host for FakeHost {
             Step::StopContainer { name, .. } => self.set_up(name, false),
             Step::CreateContainer(new) => self.insert(new, false),
             Step::ReplaceContainer { old, new, proof, .. } => {
-                if self.broken.borrow().contains(&new.spec.name) {
-                    self.note_failure(&new.spec.name, proof.as_ref());
-                    return Err(Self::refused(&step.to_string()));
-                }
-                self.replace(step, old, new)?;
+                self.replace(step, old, new, proof.as_ref())?;
             }
             Step::StartContainer(name)
             | Step::RestartContainer(name)
