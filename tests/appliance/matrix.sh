@@ -7,6 +7,8 @@
 #   gateway   the appliance as the gateway: its firewalld and its dockerd are reloaded, stopped and
 #             started, while somebody on the Internet tries the private ports all the time
 #   podman    the same with Podman behind the podman.socket of systemd
+#   engines   that each engine shows what it was told, that a pass mends what others change, and that a
+#             replacement has a way back, with the engines of that release
 #
 # Needs root. `make appliance` calls it for both releases. The base file system is kept in the build's
 # target directory (APPLIANCE_CACHE), the rest is removed at the end, also after a failure; the logs of
@@ -14,7 +16,7 @@
 set -euo pipefail
 
 usage() {
-	echo "usage: matrix.sh [bookworm|trixie] [tests|gateway|podman]..." >&2
+	echo "usage: matrix.sh [bookworm|trixie] [tests|gateway|podman|engines]..." >&2
 	exit 2
 }
 
@@ -23,10 +25,10 @@ source_dir=$(cd "$here/../.." && pwd)
 PATH=$PATH:/usr/sbin:/sbin
 SUITE=${1:-bookworm}
 shift || true
-parts=${*:-tests gateway podman}
+parts=${*:-tests gateway podman engines}
 case $SUITE in bookworm | trixie) ;; *) usage ;; esac
 for part in $parts; do
-	case $part in tests | gateway | podman) ;; *) usage ;; esac
+	case $part in tests | gateway | podman | engines) ;; *) usage ;; esac
 done
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$source_dir/target}
 CACHE=${APPLIANCE_CACHE:-$CARGO_TARGET_DIR/appliance}
@@ -86,6 +88,15 @@ tests() {
 	say "The tests that prove exposure, with the engines of $SUITE"
 	as_service env WHARF_REQUIRE_ENGINE=1 TMPDIR=/var/tmp "$it" --show-output --test-threads 2 \
 		engine::matrix engine::network engine::guard engine::exposure
+}
+
+engines() {
+	say "The tests that prove passes, with the engines of $SUITE"
+	local engine
+	for engine in docker podman; do
+		as_service env WHARF_REQUIRE_ENGINE=1 WHARF_TEST_ENGINE="$engine" TMPDIR=/var/tmp "$it" --test-threads 2 \
+			engine::echo engine::drift engine::way_back
+	done
 }
 
 # Each part has a machine of its own: what one engine leaves in the packet filter is not to help, or to
