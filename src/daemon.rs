@@ -493,7 +493,7 @@ async fn pay<H: Host>(cx: &Context<H>, pace: &Pace) {
 }
 
 /// An error with its causes on one line.
-fn full(error: &dyn std::error::Error) -> String {
+pub fn full(error: &dyn std::error::Error) -> String {
     report::chain(error).join(": ")
 }
 

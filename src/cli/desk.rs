@@ -107,7 +107,7 @@ impl Desk {
         context.inspect_err(|error| complain(error, error.remedy().as_deref())).ok()
     }
 
-    /// The context of a pass, or why there is none: nobody has made the engine's socket, its address is bad.
+    /// The context of a pass, or why there is none: the engine's address or its certificates are bad.
     pub(super) fn try_context(
         self,
     ) -> Result<(Context<System>, Settings), crate::host::engine::Error> {

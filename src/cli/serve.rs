@@ -53,6 +53,7 @@ pub(super) fn serve(root: &Path) -> Exit {
             complain(&error, None);
             return Exit::Failed;
         }
+        first_aid(&cx).await;
         listen(&cx, &sender);
         let probes = check_and_watch(&cx, watched.ok(), &sender);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "wharfd begins");
@@ -107,6 +108,18 @@ fn check_and_watch(
         trigger::watch(engine, sender.clone());
     }
     probes
+}
+
+/// Loads the guard that was there last when there is none: the first pass does more, but not without an engine.
+async fn first_aid(cx: &Context<System>) {
+    if cx.host.firewall().is_as_loaded() {
+        return;
+    }
+    match cx.host.firewall().bring_back().await {
+        Ok(true) => tracing::warn!("there was no guard table: the last one is loaded again"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(error = daemon::full(&error), "there is no guard table"),
+    }
 }
 
 /// Listens to everything but signals and the engine; what cannot be heard is seen by the timer.

@@ -8,6 +8,7 @@
 
 mod about;
 pub mod body;
+mod client;
 pub mod endpoint;
 pub mod happened;
 pub mod image;
@@ -47,6 +48,8 @@ use crate::state::{Health, Observed, ObservedNetwork, Query};
 
 pub use endpoint::{BadEndpoint, Endpoint};
 pub use limit::Away;
+
+use client::Client;
 
 /// Why the engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -194,9 +197,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// A container engine.
 #[derive(Debug)]
 pub struct Engine {
-    client: Docker,
-    /// The same, after the engine was asked what it speaks.
-    negotiated: OnceLock<Docker>,
+    client: Client,
     is_podman: OnceLock<bool>,
     endpoint: String,
     limit: Duration,
@@ -230,11 +231,8 @@ impl Engine {
         limit: Duration,
         version: &ClientVersion,
     ) -> Result<Self, Error> {
-        // The client's own limit ends where an answer begins, so it is not the one that counts.
-        let client = endpoint.connect(limit::AFTER_OURS.as_secs(), version)?;
         Ok(Self {
-            client,
-            negotiated: OnceLock::new(),
+            client: Client::new(endpoint, version)?,
             is_podman: OnceLock::new(),
             endpoint: endpoint.to_string(),
             limit,
@@ -256,14 +254,14 @@ impl Engine {
     }
 
     fn client(&self) -> &Docker {
-        self.negotiated.get().unwrap_or(&self.client)
+        self.client.get()
     }
 
     /// Asks the engine which version of the API it speaks, and speaks that from now on.
     async fn negotiate(&self) -> Result<(), HostError> {
-        let ask = self.client.clone().negotiate_version();
+        let ask = self.client.first().clone().negotiate_version();
         if let Some(client) = self.call("ask for its version", self.limit, ask).await? {
-            self.negotiated.get_or_init(|| client);
+            self.client.keep(client);
         }
         Ok(())
     }

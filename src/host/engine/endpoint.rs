@@ -14,8 +14,6 @@ use std::path::{Path, PathBuf};
 use bollard::errors::Error as Answer;
 use bollard::{ClientVersion, Docker};
 
-use crate::host::engine::Error;
-
 /// Where Docker Engine listens when nobody says otherwise.
 pub const DEFAULT: &str = "unix:///var/run/docker.sock";
 
@@ -92,8 +90,8 @@ impl Endpoint {
     }
 
     /// A client for it; nothing is sent yet.
-    pub(super) fn connect(&self, seconds: u64, api: &ClientVersion) -> Result<Docker, Error> {
-        let client = match self {
+    pub(super) fn connect(&self, seconds: u64, api: &ClientVersion) -> Result<Docker, Answer> {
+        match self {
             // The scheme is stripped by the client only when it is there.
             Self::Unix(path) => {
                 Docker::connect_with_unix(&format!("unix://{}", path.display()), seconds, api)
@@ -109,8 +107,7 @@ impl Endpoint {
                 seconds,
                 api,
             ),
-        };
-        client.map_err(|source| Error::Unreachable { endpoint: self.to_string(), source })
+        }
     }
 }
 

@@ -3,13 +3,15 @@
 //! Engines that stop, freeze or have no room, and many passes at a time: all of it ends as the records
 //! say, or is told, and nobody asks without a pause.
 
+use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{SOON, apply, containers, set, setprop, until_runs};
-use crate::lab::{Daemon, Engine, Lab, Mode, wait_until};
+use super::{SOON, apply, containers, set, setprop, until_runs, web};
+use crate::lab::{Daemon, Engine, HOST_LAN, HOST_WAN, Lab, Mode, WEB_TEXT, wait_until};
 
 const BOX: &str = "box service status enabled Image demo-db TCPPort 3306 PortMapping none";
 
@@ -49,6 +51,43 @@ fn a_daemon_without_its_engine_asks_ever_less_and_goes_on_when_it_is_back() {
 
     lab.start_engine();
     wait_until(SOON, "the change is made", || lab.runs("box") && has_memory(&lab, 80));
+}
+
+#[test]
+fn a_daemon_that_begins_before_its_engine_has_the_guard_back_and_goes_on_when_there_is_one() {
+    let Some(mut lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access private", web("shop", 8080)));
+    apply(&lab);
+    lab.stop_engine();
+    drop(fs::remove_file(lab.socket()));
+    lab.nft(&["delete", "table", "inet", "wharf"]);
+    let path = lab.scratch("notify").display().to_string();
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+
+    let daemon = lab.spawn_wharfd(&[("WHARF_INTERVAL", "3600"), ("NOTIFY_SOCKET", &path)]);
+    let said = || {
+        let mut bytes = [0; 4096];
+        let length = socket.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    assert_eq!(said(), "READY=1");
+    let status = std::iter::repeat_with(said).find(|word| word.starts_with("STATUS=")).unwrap();
+    assert!(status.starts_with("STATUS=the engine does not answer (start, "), "{status}");
+    let log = daemon.log();
+    assert!(log.contains("no engine answers at") && log.contains("loaded again"), "{log}");
+    lab.nft(&["list", "table", "inet", "wharf"]);
+    lab.nft(&["delete", "table", "inet", "wharf"]);
+    wait_until(SOON, "the guard is back again", || {
+        lab.host(&["nft", "list", "table", "inet", "wharf"]).code == 0
+    });
+
+    lab.start_engine();
+    until_runs(&lab, "shop");
+    super::until_page(WEB_TEXT, || lab.lan_get(&format!("http://{HOST_LAN}:8080/")));
+    assert!(lab.wan_get(&format!("http://{HOST_WAN}:8080/")).is_err());
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.ended(SOON), Some(0), "it is the one that was begun");
 }
 
 /// How long an engine is away that is stopped and started again by a person.
