@@ -106,6 +106,7 @@ pub async fn run<H: Host>(cx: &Context<H>, pace: &Pace, lines: Lines) -> Result<
         events: Heard::new(),
         retry: Retry::default(),
         last: None,
+        probes: Vec::new(),
         due: Instant::now(),
         cause: Trigger::Start,
         is_reload: false,
@@ -124,6 +125,8 @@ struct Owner<'a, H> {
     events: Heard,
     retry: Retry,
     last: Option<Report>,
+    /// What the last look has found to be checked, also that of a pass over some records.
+    probes: Vec<Probe>,
     /// When the next pass is made.
     due: Instant,
     /// Why.
@@ -217,8 +220,10 @@ impl<H: Host> Owner<'_, H> {
         }
     }
 
-    /// Makes a pass, and says in the log what is not as in the whole one before.
+    /// Makes a pass and counts it, says in the log what is not as in the whole one before, and has checked what
+    /// it has found.
     async fn make(&mut self, cause: &Trigger, heard: &heard::News, wish: &Wish) -> Made {
+        let begun = Instant::now();
         // Nobody may be there to hear it.
         self.lines.news.try_send(News::Begun).ok();
         self.cx.host.progress().inspect(|progress| progress.begin_pass());
@@ -229,7 +234,10 @@ impl<H: Host> Owner<'_, H> {
         self.cx.host.progress().inspect(|progress| progress.end_pass());
         if let Ok(report) = &made.report {
             span.in_scope(|| log(report, self.last.as_ref()));
+            self.probes.clone_from(&report.probes);
         }
+        health::tell(&self.lines.probes, &self.probes, &self.events.starts);
+        self.count(&made, begun.elapsed());
         made
     }
 
@@ -241,9 +249,8 @@ impl<H: Host> Owner<'_, H> {
         }
         let batch = Batch::of(self.cx, std::mem::take(&mut self.asked));
         let wish = batch.wish();
-        let (begun, cause) = (Instant::now(), self.cause.clone());
+        let cause = self.cause.clone();
         let made = self.make(&cause, &heard, &wish).await;
-        self.count(&made, begun.elapsed());
         self.alert(&made);
         batch.answer(made.report.as_ref());
         if let Some(presence) = &self.lines.presence {
@@ -257,7 +264,6 @@ impl<H: Host> Owner<'_, H> {
         if std::mem::take(&mut self.is_reload) {
             self.lines.notifier.ready();
         }
-        tell_probes(&self.lines.probes, self.last.as_ref(), &self.events.starts);
         let wait = self.retry.after(end, self.pace.interval);
         // The engine tells of an end before its list shows it, and of one before it is watched
         // not at all: look twice.
@@ -428,24 +434,6 @@ async fn one_pass<H: Host>(
             Made { end, report: Err(Refusal::Failed(full(&error))) }
         }
     }
-}
-
-/// Says which containers are to be checked from now on.
-fn tell_probes(
-    probes: &watch::Sender<Vec<Probe>>,
-    last: Option<&Report>,
-    starts: &BTreeMap<String, u64>,
-) {
-    let of = |probe: &Probe| {
-        let starts = starts.get(probe.record.as_str()).copied().unwrap_or_default();
-        Probe { starts, ..probe.clone() }
-    };
-    let now: Vec<Probe> = last.map(|last| last.probes.iter().map(of).collect()).unwrap_or_default();
-    probes.send_if_modified(|before| {
-        let is_other = *before != now;
-        *before = now;
-        is_other
-    });
 }
 
 /// Until a container is due that waits for its time.

@@ -34,6 +34,24 @@ impl Checked {
     }
 }
 
+/// Says which containers are to be checked from now on; `starts` counts the ends of each that were heard of.
+pub(super) fn tell(
+    probes: &watch::Sender<Vec<Probe>>,
+    found: &[Probe],
+    starts: &BTreeMap<String, u64>,
+) {
+    let of = |probe: &Probe| {
+        let starts = starts.get(probe.record.as_str()).copied().unwrap_or_default();
+        Probe { starts, ..probe.clone() }
+    };
+    let now: Vec<Probe> = found.iter().map(of).collect();
+    probes.send_if_modified(|before| {
+        let is_other = *before != now;
+        *before = now;
+        is_other
+    });
+}
+
 /// Checks the containers of `probes`, as the last pass has said them, until nobody takes triggers.
 pub async fn check(
     findings: Findings,

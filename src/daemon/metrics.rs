@@ -6,6 +6,7 @@
 //! field, a line in [`Metrics::new`], and who counts it. Names and units are those of Prometheus'
 //! [naming](https://prometheus.io/docs/practices/naming/).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,6 +64,33 @@ pub struct Metrics {
     guard: IntGauge,
     at: Gauge,
     took: Gauge,
+    open: Open,
+}
+
+/// What is not as desired; of each record as the last pass said that was about it.
+#[derive(Debug, Default)]
+struct Open {
+    held: BTreeSet<String>,
+    troubled: BTreeSet<String>,
+    /// Steps that are left, by record; the host's are of none.
+    remaining: BTreeMap<Option<String>, usize>,
+}
+
+impl Open {
+    fn take(&mut self, report: &Report) {
+        let steps = report.plan.iter().chain(&report.remaining);
+        let of_steps = steps.filter_map(|line| line.record.as_ref());
+        let about: BTreeSet<&String> = report.only.iter().chain(of_steps).collect();
+        let is_other = |name: &String| !report.only.is_empty() && !about.contains(name);
+        self.held.retain(is_other);
+        self.held.extend(report.held.keys().cloned());
+        self.troubled.retain(is_other);
+        self.troubled.extend(report.troubled.iter().cloned());
+        self.remaining.retain(|name, _| name.as_ref().is_some_and(is_other));
+        for line in &report.remaining {
+            *self.remaining.entry(line.record.clone()).or_default() += 1;
+        }
+    }
 }
 
 impl Metrics {
@@ -120,6 +148,7 @@ impl Metrics {
             )?,
             at: Gauge::new("wharf_last_pass_timestamp_seconds", "When the last pass ended.")?,
             took: Gauge::new("wharf_last_pass_duration_seconds", "How long it took.")?,
+            open: Open::default(),
         };
         all.register(begun)?;
         Ok(all)
@@ -172,7 +201,13 @@ impl Metrics {
     }
 
     /// A pass has ended at `at`.
-    pub fn passed(&self, result: Ended, at: Timestamp, took: Duration, report: Option<&Report>) {
+    pub fn passed(
+        &mut self,
+        result: Ended,
+        at: Timestamp,
+        took: Duration,
+        report: Option<&Report>,
+    ) {
         self.passes.with_label_values(&[result.as_str()]).inc();
         self.at.set(seconds(at));
         self.took.set(took.as_secs_f64());
@@ -184,6 +219,7 @@ impl Metrics {
                 self.repaired.inc_by(*count);
             }
         }
+        self.open.take(report);
         self.count(report);
     }
 
@@ -199,14 +235,14 @@ impl Metrics {
         state("running", rows.iter().filter(|row| row.state == "running").count());
         state("healthy", is("healthy"));
         state("unhealthy", is("unhealthy"));
-        state("held", report.held.len());
-        state("troubled", report.troubled.len());
+        state("held", self.open.held.len());
+        state("troubled", self.open.troubled.len());
         for kind in DriftKind::ALL {
             let count = report.drift.iter().filter(|drift| drift.kind == kind).count();
             self.drift.with_label_values(&[kind.as_str()]).set(number(count));
         }
         self.rejected.set(number(report.rejected.len()));
-        self.remaining.set(number(report.remaining.len()));
+        self.remaining.set(number(self.open.remaining.values().sum()));
         self.not_in_force.set(number(rows.iter().filter(|row| !row.is_in_force()).count()));
         self.guard.set(i64::from(report.is_guarded()));
     }
@@ -297,7 +333,7 @@ mod tests {
 
     #[test]
     fn counters_grow_with_passes_and_gauges_are_of_the_last_one() {
-        let metrics = Metrics::new(Timestamp::UNIX_EPOCH).unwrap();
+        let mut metrics = Metrics::new(Timestamp::UNIX_EPOCH).unwrap();
         let at = Timestamp::from_second(1_700_000_000).unwrap();
         let took = Duration::from_millis(1500);
         let tally = [
@@ -333,6 +369,25 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line}: {text}");
         }
         assert!(!text.contains("wiki") && !text.contains("secret"), "{text}");
+    }
+
+    #[test]
+    fn a_pass_over_some_records_says_nothing_of_what_others_wait_for() {
+        let mut metrics = Metrics::new(Timestamp::UNIX_EPOCH).unwrap();
+        let (at, took) = (Timestamp::UNIX_EPOCH, Duration::ZERO);
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let whole = Report { troubled: set(&["shop", "wiki"]), ..Report::default() };
+        let held = [("wiki".to_owned(), String::new())].into();
+        let some = Report { only: set(&["wiki"]), held, ..Report::default() };
+        for (report, troubled, held) in [(&whole, 2, 0), (&some, 1, 1), (&Report::default(), 0, 0)]
+        {
+            metrics.passed(Ended::Undone, at, took, Some(report));
+            let text = text(&metrics);
+            for (state, count) in [("troubled", troubled), ("held", held)] {
+                let line = format!("wharf_containers{{state=\"{state}\"}} {count}");
+                assert!(text.lines().any(|found| found == line), "{line}: {text}");
+            }
+        }
     }
 
     #[test]

@@ -521,6 +521,52 @@ fn a_pass_over_some_records_leaves_the_others_as_they_are() {
     assert!(lab.runs("two0"));
 }
 
+/// The sum of the metrics whose line begins like this.
+fn metric(lab: &Lab, beginning: &str) -> f64 {
+    let text = lab.wharf(&["metrics"]).stdout;
+    let lines = text.lines().filter(|line| line.starts_with(beginning));
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
+#[test]
+fn a_pass_over_some_records_is_counted_and_its_health_checks_begin() {
+    let Some(lab) = Lab::new() else { return };
+    let Some(bus) = Bus::new(false) else { return };
+    let address = bus.address();
+    let on_bus = ("DBUS_SYSTEM_BUS_ADDRESS", address.as_str());
+    let wait = ("WHARF_ON_CHANGE", "wait");
+    let daemon = lab.spawn_wharfd(&[("WHARF_INTERVAL", "3600"), wait, on_bus]);
+    bus.until_there();
+    bus.json(&["Apply"]);
+    let passes = || metric(&lab, "wharf_passes_total");
+    // In the host's network it changes no address, which would be a reason for a pass over all.
+    let record = "docker_containers set shop service status enabled Image demo-web network host";
+    let is_seen_alone = (0..5).any(|_| {
+        lab.db(&record.split(' ').collect::<Vec<_>>());
+        let health = ["Health", "http:80/index.html", "HealthInterval", "1"];
+        lab.db(&[&["docker_containers", "setprop", "shop"], &health[..]].concat());
+        let before = passes();
+        let report = bus.json(&["ApplyRecords", "as", "1", "shop"]);
+        assert_eq!(report["remaining"], serde_json::json!([]), "{report:#}");
+        assert!(passes() > before, "{}", lab.wharf(&["metrics"]).stdout);
+        let status = || lab.wharf(&["status", "--json"]).stdout;
+        let status = || serde_json::from_str::<Value>(&status()).unwrap();
+        wait_until(SOON, "it is checked", || status()["containers"][0]["health"] == "healthy");
+        // What came in between would have done both.
+        let is_alone = passes() <= before + 1.0;
+        if !is_alone {
+            lab.db(&["docker_containers", "delete", "shop"]);
+            bus.json(&["Apply"]);
+        }
+        is_alone
+    });
+    assert!(is_seen_alone, "{}", daemon.log());
+    let done = "wharf_steps_total{result=\"done\",step=\"create-container\"}";
+    assert!(
+        metric(&lab, done) >= 1.0 && metric(&lab, "wharf_containers{state=\"running\"}") >= 1.0
+    );
+}
+
 /// Much less than who watches waits for by itself when the daemon is on the bus (ten seconds).
 const AT_ONCE: Duration = Duration::from_secs(5);
 
