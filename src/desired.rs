@@ -233,9 +233,14 @@ impl Drafts {
             Query { bridge: host.bridge.clone(), filter: host.filter, ..Query::default() };
         for draft in containers.values() {
             query.mount_sources.extend(draft.host_sources());
+            query.places.extend(draft.places());
             query.ports.extend(draft.exposure.iter().flat_map(|exposure| exposure.ports.iter()));
             query.images.extend(draft.spec.as_ref().map(|spec| spec.image.clone()));
         }
+        query.places.extend(self.images.values().filter_map(|source| match source {
+            ImageSource::Archive(path) | ImageSource::Rootfs(path) => Some(path.clone()),
+            ImageSource::Registry | ImageSource::Unknown(_) => None,
+        }));
         query
     }
 

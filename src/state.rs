@@ -70,6 +70,8 @@ pub struct Query {
     pub images: BTreeSet<ImageRef>,
     /// Host paths that records mount and that nobody makes for them.
     pub mount_sources: BTreeSet<PathBuf>,
+    /// Every host path that records name, also those that are made for them: a disk may belong there.
+    pub places: BTreeSet<PathBuf>,
     /// Host ports that records want.
     pub ports: BTreeSet<Port>,
     /// Files that templates render.

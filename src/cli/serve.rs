@@ -134,7 +134,7 @@ fn listen(cx: &Context<System>, sender: &mpsc::Sender<Trigger>) {
     if let Err(error) = trigger::records(&cx.store, sender.clone()) {
         tracing::warn!(%error, "changes of the records are seen by the timer only");
     }
-    if let Err(error) = trigger::mounts(sender.clone()) {
+    if let Err(error) = trigger::mounts(cx.host.places().clone(), sender.clone()) {
         tracing::warn!(%error, "mounts are seen by the timer only");
     }
     trigger::firewalld(sender.clone());

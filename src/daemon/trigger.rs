@@ -270,16 +270,16 @@ pub fn records(location: &Location, triggers: mpsc::Sender<Trigger>) -> io::Resu
     listen("records", move || records::Watch::new(&location, QUIET), hear, lost)
 }
 
-/// Turns mounts into triggers, in a thread of its own.
+/// Turns mounts that concern `places` into triggers, in a thread of its own.
 ///
 /// # Errors
 ///
 /// There is no thread for it.
-pub fn mounts(triggers: mpsc::Sender<Trigger>) -> io::Result<()> {
+pub fn mounts(places: mounts::Places, triggers: mpsc::Sender<Trigger>) -> io::Result<()> {
     let tell = move || triggers.blocking_send(Trigger::Mounts).is_ok();
     let lost = tell.clone();
     let hear = move |watch: &mut mounts::Watch| watch.changed().map(|()| tell());
-    listen("mounts", mounts::Watch::new, hear, lost)
+    listen("mounts", move || mounts::Watch::new(places.clone()), hear, lost)
 }
 
 /// Turns what firewalld does into triggers, where there is a system bus, also one that comes later or again.

@@ -380,12 +380,17 @@ impl Draft {
         self.bridged && self.address.is_none() && self.spec.is_some() && self.faults.is_empty()
     }
 
-    /// Host paths that must be there already.
-    pub fn host_sources(&self) -> impl Iterator<Item = PathBuf> + '_ {
+    /// Host paths that it mounts.
+    pub fn places(&self) -> impl Iterator<Item = PathBuf> + '_ {
         self.spec.iter().flat_map(|spec| &spec.mounts).filter_map(|mount| match &mount.source {
-            MountedFrom::Host(path) if !self.directories.contains(path) => Some(path.clone()),
-            MountedFrom::Host(_) | MountedFrom::Volume(_) => None,
+            MountedFrom::Host(path) => Some(path.clone()),
+            MountedFrom::Volume(_) => None,
         })
+    }
+
+    /// Those of them that must be there already.
+    pub fn host_sources(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        self.places().filter(|path| !self.directories.contains(path))
     }
 
     /// Adds a fault of `property`.

@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::db::value::ContainerName;
 use crate::host::progress::Progress;
 use crate::host::{
-    Error, Host, engine, file, firewall, health, journal, machine, memory, network, podman, ready,
+    Error, Host, engine, file, firewall, health, journal, machine, memory, mounts, network, podman, ready,
     rendered, replace, seen, sysctl, unit,
 };
 use crate::plan::{Step, StepId};
@@ -75,6 +75,7 @@ pub struct System {
     journal: journal::Journal,
     pub(super) seen: seen::Seen,
     rendered: rendered::Rendered,
+    places: mounts::Places,
     /// What was asked by [`Host::look_ahead`].
     ahead: Ahead,
     root: Root,
@@ -96,6 +97,7 @@ impl System {
             journal,
             seen,
             rendered,
+            places: mounts::Places::below(&root),
             ahead: Ahead::default(),
             root,
             ready_timeout,
@@ -143,6 +145,11 @@ impl System {
         Ok(())
     }
 
+    /// The paths that the last look went by.
+    pub const fn places(&self) -> &mounts::Places {
+        &self.places
+    }
+
     /// The engine itself.
     pub fn engine(&self) -> &engine::Engine {
         &self.engine
@@ -163,6 +170,8 @@ impl Host for System {
     }
 
     async fn observe(&self, query: &Query) -> Result<Observed, Error> {
+        // First: what is mounted from now on is not sure to be seen by this look.
+        self.places.ask(query);
         // The kernel and the files are read while the engine makes its list.
         let filter = firewall::filter(query.filter);
         // Records that somebody kept locked may have taken longer than the engine's answer has time.

@@ -191,18 +191,31 @@ fn records_that_are_not_to_be_applied_at_once_are_told() {
 }
 
 #[test]
-fn a_file_system_that_is_mounted_is_looked_at() {
+fn a_file_system_that_is_mounted_is_looked_at_when_it_is_where_a_record_wants_something() {
     if !can_unshare() {
         return;
     }
     let place = Place::new();
-    fs::create_dir(place.path("data")).unwrap();
-    let daemon = place.start(&[]);
+    for directory in ["db", "data", "elsewhere"] {
+        fs::create_dir(place.path(directory)).unwrap();
+    }
+    let store = format!("esmith:{}", place.path("db").display());
+    let source = place.path("data/shop").display().to_string();
+    let record = format!("shop=service|Image|demo|MountPath|{source}:/mnt|status|enabled\n");
+    fs::write(place.path("db/docker_containers"), record).unwrap();
+    let daemon = place.start(&[("WHARF_STORE", &store)]);
     place.until("STATUS=");
     let namespace = format!("--mount=/proc/{}/ns/mnt", daemon.id());
-    let mut mount = command("nsenter");
-    mount.args([&namespace, "mount", "-t", "tmpfs", "none"]).arg(place.path("data"));
-    run(&mut mount, 10).succeeded();
+    let mount = |path: &str| {
+        let mut mount = command("nsenter");
+        mount.args([&namespace, "mount", "-t", "tmpfs", "none"]).arg(place.path(path));
+        run(&mut mount, 10).succeeded();
+    };
+    mount("elsewhere");
+    // Without an engine it looks by itself after one, two and four seconds, and says why.
+    std::thread::sleep(Duration::from_secs(8));
+    assert!(!daemon.log().contains("mounts changed"), "{}", daemon.log());
+    mount("data");
     wait_until(SOON, "it looks", || daemon.log().contains("mounts changed"));
 }
 

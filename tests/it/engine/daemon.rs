@@ -235,6 +235,46 @@ fn a_limit_that_somebody_changes_is_set_again_without_a_timer() {
     assert_eq!(lab.id("box"), id, "it runs on");
 }
 
+#[test]
+fn a_disk_that_comes_late_is_seen_without_a_timer_and_what_is_mounted_elsewhere_makes_no_pass() {
+    let Some(lab) = Lab::new() else { return };
+    let [disk, at, other] = ["disk", "at", "other"].map(|name| {
+        let path = lab.scratch(name);
+        std::fs::create_dir(&path).unwrap();
+        path.display().to_string()
+    });
+    std::fs::create_dir(format!("{disk}/site")).unwrap();
+    set(&lab, &format!("{} MountPath {at}/site:/mnt", web("shop", 8080)));
+    set(&lab, RECORD);
+    let daemon = lab.spawn_wharfd(&[("WHARF_INTERVAL", "3600")]);
+    until_runs(&lab, "mysql");
+    assert!(!lab.runs("shop"), "its directory is not there: {}", daemon.log());
+    let passes = || {
+        let text = lab.wharf(&["metrics"]).stdout;
+        let lines = text.lines().filter(|line| line.starts_with("wharf_passes_total"));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u32>().unwrap()).sum::<u32>()
+    };
+    // The rejected record is tried again after 5, 10, 20 seconds and so on.
+    let quiet = Duration::from_secs(4);
+    let is_quiet = |work: &dyn Fn()| {
+        let before = passes();
+        work();
+        std::thread::sleep(quiet);
+        passes() == before
+    };
+    wait_until(SOON, "nothing makes passes any more", || is_quiet(&|| {}));
+    let mounts = || {
+        for _ in 0..10 {
+            lab.host(&["mount", "-t", "tmpfs", "tmpfs", &other]).succeeded();
+            lab.host(&["umount", &other]).succeeded();
+        }
+    };
+    assert!((0..3).any(|_| is_quiet(&mounts)), "{}", daemon.log());
+
+    lab.host(&["mount", "--bind", &disk, &at]).succeeded();
+    until_runs(&lab, "shop");
+}
+
 /// The value of the metric `name` with its labels, as `wharf metrics` prints it.
 fn metric(lab: &Lab, name: &str) -> Option<f64> {
     let text = lab.wharf(&["metrics"]).stdout;
