@@ -13,8 +13,8 @@
 #   STEPS="..."          those of the list at the end that are wanted, for one who works at a step
 #   APPLIANCE_LOGS=DIR   where logs are left; MIRROR is Debian's
 #
-# A step is a function: what wharfd does in its confinement is in confined.sh, the power cut in unplugged.sh, the bus in callers.sh, the
-# removal in removed.sh.
+# A step is a function: what wharfd does in its confinement is in confined.sh, the power cut in unplugged.sh, the bus in callers.sh,
+# e-smith's files and legacy iptables in esmith.sh, the removal in removed.sh.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -49,6 +49,8 @@ SIGNALS=${SIGNALS:-300}
 . "$here/unplugged.sh"
 # shellcheck source=tests/appliance/callers.sh
 . "$here/callers.sh"
+# shellcheck source=tests/appliance/esmith.sh
+. "$here/esmith.sh"
 # shellcheck source=tests/appliance/removed.sh
 . "$here/removed.sh"
 
@@ -205,7 +207,7 @@ secret_kept() {
 
 [ -x "$NEXT/wharf" ] || "$here/next.sh" "$NEXT"
 first_machine
-for step in ${STEPS:-installed in_use confined unplugged upgraded firewalld_and_flush killed signalled refused hammered secret_kept removed}; do
+for step in ${STEPS:-installed in_use confined unplugged upgraded firewalld_and_flush killed signalled refused hammered secret_kept esmith removed}; do
 	"$step"
 done
 say "done with $SUITE"
