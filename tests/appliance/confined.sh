@@ -24,6 +24,17 @@ confined() {
 	inside config delprop docker DataRoot
 	inside db docker_containers delete mounts
 
+	# A disk that comes late: its mount is heard, long before the timer.
+	inside mkdir -p /srv/late /srv/disk/data
+	record late demo-web TCPPort 80 PortMapping none MountPath /srv/late/data:/mnt
+	must "a directory that is not there is not told" until_true 30 named_in_the_log "this path does not exist on the host"
+	inside mount --bind /srv/disk /srv/late
+	must "a disk that comes late is not seen" until_true 20 runs late
+	inside db docker_containers delete late
+	must "a container without a record runs on" until_true 60 no_container late
+	inside umount /srv/late
+	inside rm -r /srv/late /srv/disk
+
 	# A port that a program of the host has: it is named, here, on the bus, and in a mail by a program that
 	# gives up its rights and writes where wharfd may not.
 	install -d -o nobody "$work/root/opt/mail"
@@ -51,6 +62,10 @@ confined() {
 
 runs() { # NAME
 	engine "http://engine/containers/$1/json" 2>/dev/null | grep -q '"Running":true'
+}
+
+no_container() { # NAME
+	! engine -o /dev/null "http://engine/containers/$1/json" 2>/dev/null
 }
 
 named_on_the_bus() { # WORD

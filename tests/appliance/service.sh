@@ -130,7 +130,7 @@ killed() {
 		2) inside db docker_containers setprop site Env_ROUND "$round" ;;
 		esac
 		until_true 20 inside systemctl --quiet is-active wharfd || broken "wharfd was not started again"
-		inside systemctl kill -s HUP wharfd
+		inside systemctl kill --kill-whom=main -s HUP wharfd
 		until_true 5 in_a_pass && hits=$((hits + 1))
 		sleep "0.$((RANDOM % 5))"
 		pid=$(inside systemctl show -P MainPID wharfd)
