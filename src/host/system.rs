@@ -18,8 +18,8 @@ use serde_json::Value;
 use crate::db::value::ContainerName;
 use crate::host::progress::Progress;
 use crate::host::{
-    Error, Host, engine, file, firewall, health, journal, machine, memory, mounts, network, podman, ready,
-    rendered, replace, seen, sysctl, unit,
+    Error, Host, engine, file, firewall, health, journal, machine, memory, mounts, network, podman,
+    ready, rendered, replace, seen, sysctl, unit,
 };
 use crate::plan::{Step, StepId};
 use crate::settings::{Root, zone};
