@@ -297,7 +297,9 @@ impl Work<'_> {
         needs: BTreeSet<StepId>,
     ) -> StepId {
         let mut before = self.image(plan, name, container);
-        before.extend(&self.ground.bridged);
+        if container.spec.address().is_some() {
+            before.extend(&self.ground.bridged);
+        }
         let new = self.new_container(container, old);
         let made = plan.add(Step::CreateContainer(new), Reason::NoContainer, Some(name), before);
         let mut needs = needs;
