@@ -191,7 +191,8 @@ fn downtime(planned: &PlannedStep, given: &Given<'_>, linked: &Linked<'_>) -> Op
         // Its replacement says how long.
         Step::StopContainer { .. } if matches!(planned.reason, Reason::GivesWay(_)) => None,
         Step::StopContainer { name, .. } => container(given, linked, name, Lasts::Stopped),
-        Step::RemoveContainer { name, .. } if planned.reason == Reason::BridgeAnew => {
+        Step::RemoveContainer { name, .. } => {
+            // With the bridge; else nobody wants it any more.
             let is_made_anew = given
                 .desired
                 .containers
@@ -200,7 +201,6 @@ fn downtime(planned: &PlannedStep, given: &Given<'_>, linked: &Linked<'_>) -> Op
             let lasts = if is_made_anew { restart(given, name) } else { Lasts::Gone };
             container(given, linked, name, lasts)
         }
-        Step::RemoveContainer { name, .. } => container(given, linked, name, Lasts::Gone),
         Step::Adjust(adjust) if adjust.verb == Verb::Restart => Some(Downtime {
             who: Who::Service(adjust.unit.clone()),
             lasts: Lasts::Start,
