@@ -260,4 +260,32 @@ mod tests {
             Layer { mounted: paths(&["/kept"]), unnamed: paths(&["/kept"]), ..Layer::default() };
         assert_eq!(lost_of(&layer), ["/kept"]);
     }
+
+    #[test]
+    fn what_the_successor_mounts_and_has_is_not_lost() {
+        let mut spec = crate::plan::parameters::tests::spec();
+        let mount = |target: &str| crate::state::container::Mount {
+            source: crate::state::container::MountedFrom::Volume("volume".to_owned()),
+            target: target.into(),
+            read_only: false,
+        };
+        spec.mounts = vec![mount("/full"), mount("/empty"), mount("/volume")];
+        spec.tmpfs = [("/memory".into(), None)].into();
+        let layer = Layer {
+            changed: paths(&["/full/a", "/empty/b", "/memory/c", "/other/d"]),
+            filled: paths(&["/full", "/other"]),
+            unnamed: paths(&["/unnamed", "/volume"]),
+            ..Layer::default()
+        };
+        let lost = |successor| -> Vec<String> {
+            lost(&layer, successor).iter().map(|path| path.display().to_string()).collect()
+        };
+        let all = ["/empty/b", "/full/a", "/memory/c", "/other/d", "/unnamed", "/volume"];
+        assert_eq!(lost(Successor::Nobody), all);
+        assert_eq!(
+            lost(Successor::BeginsAnew(&spec)),
+            ["/empty/b", "/other/d", "/unnamed", "/volume"]
+        );
+        assert_eq!(lost(Successor::TakesOver(&spec)), ["/empty/b", "/other/d", "/volume"]);
+    }
 }

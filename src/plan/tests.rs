@@ -1,6 +1,14 @@
 // The rules of the order, each on records as an admin writes them; the whole loop over many hosts is
 // in `reconcile/tests.rs`.
 
+mod leftovers;
+mod order;
+pub(super) mod seen;
+mod teardown;
+mod told;
+mod unguarded;
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 
@@ -308,6 +316,7 @@ fn a_port_is_freed_before_it_is_taken() {
 #[test]
 fn every_start_waits_for_the_guard() {
     let plan = planned(&format!("{MYSQL}{BLOG}"), &FakeHost::default());
+    assert!(!plan.is_empty());
     let guard = plan.steps.iter().position(|s| matches!(s.step, Step::LoadGuard { .. })).unwrap();
     let starts: Vec<_> =
         plan.steps.iter().filter(|s| matches!(s.step, Step::StartContainer(_))).collect();
