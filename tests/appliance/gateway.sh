@@ -22,7 +22,33 @@ podman() {
 	inside systemctl start podman.socket
 	with_engine /run/podman/podman.sock
 	watched "podman" "systemctl restart podman.service podman.socket"
+	lost
 }
+
+# Podman believes that it has booted while its containers of before still run: what its runtime refuses then,
+# a wharfd has to end that may neither see nor end other processes.
+lost() {
+	local process
+	say "Containers that Podman has lost, and a confined wharfd"
+	process=$(inside systemctl show -P MainPID wharfd)
+	inside grep -qx 'CapBnd:\s*0000000000001000' "/proc/$process/status" ||
+		fail "wharfd is not confined" "systemctl cat wharfd, in the appliance"
+	inside pgrep -c conmon
+	inside systemctl stop podman.service podman.socket
+	# Both are gone after a boot: the sign of the last one, and who has which address.
+	inside rm /run/libpod/alive /run/containers/networks/ipam.db
+	inside systemctl start podman.socket
+	until_true "$PATIENCE" is_ended || {
+		inside podman ps --all >&2
+		inside journalctl --no-pager -q -u wharfd -n 20 >&2
+		fail "a confined wharfd does not end what Podman has lost" "the lines above"
+	}
+	until_true "$PATIENCE" all_are_in || fail "not everybody is in again" "wharf status, in the appliance"
+	inside wharf status
+	inside journalctl --no-pager -q -u wharfd --grep 'what was left of it is ended'
+}
+
+is_ended() { inside journalctl --no-pager -q -u wharfd | grep -q 'what was left of it is ended'; }
 
 # crun refuses hosts with both versions of control groups, and Podman asks for limits above those of
 # this machine.
