@@ -12,7 +12,8 @@ impl Plan {
     /// only where it is needed.
     ///
     /// When a step of another record is needed (a port has to be freed, the bridge is made anew), all of
-    /// that record's steps are in it: none is stopped and left so.
+    /// that record's steps are in it: none is stopped and left so. An image is nobody's, although one has
+    /// asked for it first.
     pub fn select(self, names: &BTreeSet<ContainerName>) -> Self {
         let mut records = names.clone();
         let mut chosen: BTreeSet<StepId> = BTreeSet::new();
@@ -26,7 +27,8 @@ impl Plan {
                 if is_asked || chosen.contains(&id) {
                     chosen.insert(id);
                     chosen.extend(&planned.needs);
-                    records.extend(planned.record.clone());
+                    let is_shared = matches!(planned.step, Step::EnsureImage { .. });
+                    records.extend(planned.record.clone().filter(|_| !is_shared));
                 }
             }
             if (records.len(), chosen.len()) == before {

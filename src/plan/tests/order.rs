@@ -174,3 +174,17 @@ fn a_part_has_its_own_numbers_and_the_network_only_where_it_is_needed() {
     ];
     assert_eq!(part("ccc"), [&guard[..], &bridged].concat());
 }
+
+#[test]
+fn an_image_that_two_want_brings_only_itself_into_a_part() {
+    let records = record("aaa", "Address|10.0.3.2|TCPPort|80|PortMapping|none")
+        + &record("bbb", "Address|10.0.3.3|TCPPort|80|PortMapping|none");
+    let mut seen = Seen::as_of(&records);
+    seen.observed.containers.clear();
+    seen.observed.images.clear();
+    for (name, other) in [("aaa", "bbb"), ("bbb", "aaa")] {
+        let part = seen.plan().select(&[name_of(name)].into()).to_string();
+        assert!(part.contains("get image app") && part.contains(name), "{part}");
+        assert!(!part.contains(&format!("container {other}")), "{part}");
+    }
+}
