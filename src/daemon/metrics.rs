@@ -219,8 +219,11 @@ impl Metrics {
                 self.repaired.inc_by(*count);
             }
         }
-        self.open.take(report);
-        self.count(report);
+        // Of a pass that could not look at the end, nothing is known: what was before stays.
+        if report.is_seen() {
+            self.open.take(report);
+            self.count(report);
+        }
     }
 
     fn count(&self, report: &Report) {
@@ -309,6 +312,7 @@ fn number(count: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reconcile::report::HostRow;
 
     fn text(metrics: &Metrics) -> String {
         String::from_utf8(metrics.text().unwrap()).unwrap()
@@ -331,6 +335,11 @@ mod tests {
         }
     }
 
+    /// A report of a pass with a look at its end.
+    fn seen() -> Report {
+        Report { host: HostRow { guard: "loaded", ..HostRow::default() }, ..Report::default() }
+    }
+
     #[test]
     fn counters_grow_with_passes_and_gauges_are_of_the_last_one() {
         let mut metrics = Metrics::new(Timestamp::UNIX_EPOCH).unwrap();
@@ -344,22 +353,25 @@ mod tests {
         let report = Report {
             tally: tally.into(),
             held: [("wiki".to_owned(), "secret".to_owned())].into(),
-            ..Report::default()
+            ..seen()
         };
         metrics.passed(Ended::Undone, at, took, Some(&report));
-        metrics.passed(Ended::AsDesired, at, took, Some(&Report::default()));
+        metrics.passed(Ended::AsDesired, at, took, Some(&seen()));
         metrics.passed(Ended::NoEngine, at, took, None);
+        let unseen = Report { host: HostRow::default(), ..report };
+        metrics.passed(Ended::Undone, at, took, Some(&unseen));
         metrics.engine_errors(3);
         metrics.engine_errors(5);
         metrics.exited();
         let text = text(&metrics);
         for line in [
-            "wharf_passes_total{result=\"undone\"} 1",
+            "wharf_passes_total{result=\"undone\"} 2",
+            "wharf_guard_loaded 1",
             "wharf_passes_total{result=\"as_desired\"} 1",
             "wharf_passes_total{result=\"no_engine\"} 1",
-            "wharf_steps_total{result=\"done\",step=\"start-container\"} 2",
-            "wharf_steps_total{result=\"failed\",step=\"load-guard\"} 1",
-            "wharf_drift_repaired_total 1",
+            "wharf_steps_total{result=\"done\",step=\"start-container\"} 4",
+            "wharf_steps_total{result=\"failed\",step=\"load-guard\"} 2",
+            "wharf_drift_repaired_total 2",
             "wharf_containers{state=\"held\"} 0",
             "wharf_engine_errors_total 5",
             "wharf_container_exits_total 1",
@@ -376,11 +388,10 @@ mod tests {
         let mut metrics = Metrics::new(Timestamp::UNIX_EPOCH).unwrap();
         let (at, took) = (Timestamp::UNIX_EPOCH, Duration::ZERO);
         let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let whole = Report { troubled: set(&["shop", "wiki"]), ..Report::default() };
+        let whole = Report { troubled: set(&["shop", "wiki"]), ..seen() };
         let held = [("wiki".to_owned(), String::new())].into();
-        let some = Report { only: set(&["wiki"]), held, ..Report::default() };
-        for (report, troubled, held) in [(&whole, 2, 0), (&some, 1, 1), (&Report::default(), 0, 0)]
-        {
+        let some = Report { only: set(&["wiki"]), held, ..seen() };
+        for (report, troubled, held) in [(&whole, 2, 0), (&some, 1, 1), (&seen(), 0, 0)] {
             metrics.passed(Ended::Undone, at, took, Some(report));
             let text = text(&metrics);
             for (state, count) in [("troubled", troubled), ("held", held)] {

@@ -344,6 +344,11 @@ impl Report {
         self.host.guard == "loaded"
     }
 
+    /// Whether the machine could be looked at in the end.
+    pub const fn is_seen(&self) -> bool {
+        !self.host.guard.is_empty()
+    }
+
     /// Whether the host is as the records say.
     pub fn is_as_desired(&self) -> bool {
         self.remaining.is_empty() && !self.has_faults()
