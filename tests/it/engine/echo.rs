@@ -37,7 +37,7 @@ const RECORDS: [(&str, &[&str]); 41] = [
     ("user0", &["User", "0:0"]),
     ("user1", &["User", "1000"]),
     ("user2", &["User", "2147483647:2147483647"]),
-    ("memory0", &["MaxMemory", "6291457b"]),
+    ("memory0", &["MaxMemory", "33554433b"]),
     ("memory1", &["MaxMemory", "1023m"]),
     ("cpu0", &["MaxCpu", "0.123456789"]),
     ("cpu1", &["MaxCpu", "1"]),
