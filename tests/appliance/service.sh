@@ -67,6 +67,17 @@ in_use() {
 
 # ---- what an administrator does
 
+# Told by itself; enabled again by the confined wharfd where the record says so.
+unit_disabled() {
+	inside systemctl --quiet disable wharf-guard
+	inside wharf status >"$work/status" 2>&1 || true
+	grep -qF "wharf-guard.service is disabled" "$work/status" || broken "a guard that does not begin with the machine is not told"
+	inside config set docker service DriftUnits repair
+	must "the unit of the guard is not enabled again" until_true 30 inside systemctl --quiet is-enabled wharf-guard
+	inside config delete docker
+	say "the guard's unit was disabled: told, and enabled again where DriftUnits says so"
+}
+
 upgraded() {
 	local before after
 	before=$(version)
@@ -207,7 +218,7 @@ secret_kept() {
 
 [ -x "$NEXT/wharf" ] || "$here/next.sh" "$NEXT"
 first_machine
-for step in ${STEPS:-installed in_use confined unplugged upgraded firewalld_and_flush killed signalled refused hammered secret_kept esmith removed}; do
+for step in ${STEPS:-installed in_use unit_disabled confined unplugged upgraded firewalld_and_flush killed signalled refused hammered secret_kept esmith removed}; do
 	"$step"
 done
 say "done with $SUITE"
