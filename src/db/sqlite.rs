@@ -17,7 +17,9 @@ mod rescue;
 pub mod salvage;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bstr::{BStr, BString};
@@ -31,7 +33,9 @@ use super::{
     Audit, Change, Committed, Contents, DbName, Error, Identified, Record, Records, Store,
 };
 use layout::{Layout, Origin, bring, origin};
-use open::{Trouble, Way, connect, connect_durably, create, has_log, is_there, named};
+use open::{
+    BUSY_PAUSE, Calm, Trouble, Way, connect, connect_durably, create, has_log, is_there, named,
+};
 
 pub use open::Rest;
 
@@ -82,18 +86,42 @@ impl Sqlite {
         {
             return Ok(answer);
         }
-        let mut answer = Err(Trouble::from(rusqlite::Error::QueryReturnedNoRows));
-        for way in Way::ALL {
-            if *way == Way::AtRest && has_log(&self.path) {
-                break;
+        self.look_by_any_way(&query).map_err(|trouble| trouble.about(&self.path))
+    }
+
+    /// As who may write, else as one who only reads, and once nobody is at work on it the file alone.
+    ///
+    /// Who may not write cannot make the index of the log, which a writer has just removed or has not made
+    /// yet: that is tried again.
+    fn look_by_any_way<T: Default>(
+        &self,
+        query: impl Fn(&Connection, Layout) -> rusqlite::Result<T>,
+    ) -> Result<T, Trouble> {
+        let limit = Instant::now() + self.patience;
+        let mut calm = Calm::of(&self.path);
+        loop {
+            let answer = match self.look_by(Way::Writing, &query) {
+                Err(trouble) if trouble.is_denied() => self.look_by(Way::Reading, &query),
+                answer => answer,
+            };
+            if answer.as_ref().err().is_none_or(|trouble| !trouble.is_denied()) {
+                return answer;
             }
-            answer = self.look_by(*way, &query);
-            match &answer {
-                Err(trouble) if trouble.is_denied() => {}
-                Ok(_) | Err(_) => break,
+            // Who may not read it either is not helped by waiting.
+            if File::open(&self.path).is_err() || Instant::now() >= limit {
+                return answer;
             }
+            if calm.lasts(&self.path) {
+                if has_log(&self.path) {
+                    return answer;
+                }
+                let answer = self.look_by(Way::AtRest, &query);
+                if calm.lasts(&self.path) {
+                    return answer;
+                }
+            }
+            thread::sleep(BUSY_PAUSE);
         }
-        answer.map_err(|trouble| trouble.about(&self.path))
     }
 
     fn look_by<T: Default>(

@@ -17,7 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use crate::db::{Error, locks};
 
 /// How long we sleep where `SQLite` does not wait itself.
-const BUSY_PAUSE: Duration = Duration::from_millis(2);
+pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
 /// `synchronous=FULL` as `SQLite` reports it. In WAL mode `NORMAL` loses the last commits in a power cut.
 const FULL: i32 = 2;
@@ -109,11 +109,6 @@ pub(super) enum Way {
     Reading,
     /// To read a file nobody writes: on a medium, or in a directory, where we may not.
     AtRest,
-}
-
-impl Way {
-    /// The ways a reader tries, best first.
-    pub(super) const ALL: &[Self] = &[Self::Writing, Self::Reading, Self::AtRest];
 }
 
 /// A connection to the file at `path`.
@@ -246,6 +241,40 @@ impl Rest {
             inode: file.ino(),
             length: file.len(),
             written: (file.mtime(), file.mtime_nsec()),
+        })
+    }
+}
+
+/// Whether somebody is at work on the file, seen by one who may only look.
+pub(super) struct Calm {
+    traces: [Option<(u64, u64, i64, i64)>; 2],
+    since: Instant,
+}
+
+impl Calm {
+    /// How long nothing must happen: a writer opens the file and makes its log and index one after the other.
+    const LENGTH: Duration = Duration::from_millis(200);
+
+    pub(super) fn of(path: &Path) -> Self {
+        Self { traces: Self::traces(path), since: Instant::now() }
+    }
+
+    /// Whether, as far as was seen, nobody has had the file open or changed it for a while.
+    pub(super) fn lasts(&mut self, path: &Path) -> bool {
+        let index = fs::metadata(beside(path, "-shm"));
+        let traces = Self::traces(path);
+        if traces != self.traces || index.is_ok_and(|index| locks::is_held(&index, PRESENT)) {
+            *self = Self { traces, since: Instant::now() };
+        }
+        self.since.elapsed() >= Self::LENGTH
+    }
+
+    /// Inode, length and time of the last write of the file and its log. An empty log, and the index, are
+    /// what our own tries may make and remove.
+    fn traces(path: &Path) -> [Option<(u64, u64, i64, i64)>; 2] {
+        ["", "-wal"].map(|suffix| {
+            let file = fs::metadata(beside(path, suffix)).ok().filter(|file| file.len() > 0)?;
+            Some((file.ino(), file.len(), file.mtime(), file.mtime_nsec()))
         })
     }
 }
