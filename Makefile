@@ -57,8 +57,9 @@ demo: ## Bring two containers up from nothing, installing what is missing
 demo-clean: ## Remove everything that the demo made
 	@$(DEMO) down
 
-# What is asked of Podman again: kills, way back, data that would be lost, links.
+# What is asked of Podman again: kills, way back, data that would be lost, drift, links.
 ON_PODMAN := engine::kill::a engine::way_back::a_record engine::way_back::one_that engine::loss::data \
+	engine::drift::what_others \
 	engine::pass::twenty engine::pass::what_somebody
 
 # Tests of engines wait more than they compute.

@@ -17,6 +17,7 @@ mod limit;
 pub mod list;
 pub mod logs;
 mod network;
+mod observe;
 mod replace;
 pub mod settings;
 mod start;
@@ -43,8 +44,8 @@ use crate::db::value::{ContainerName, ImageRef};
 use crate::host::Error as HostError;
 use crate::host::progress::Progress;
 use crate::plan::NewContainer;
+use crate::state::Health;
 use crate::state::socket::Listed;
-use crate::state::{Health, Observed, ObservedNetwork, Query};
 
 pub use endpoint::{BadEndpoint, Endpoint};
 pub use limit::Away;
@@ -283,43 +284,6 @@ impl Engine {
     fn failed(&self, doing: impl Into<String>, source: Answer) -> HostError {
         let source = Box::new(self.error(source));
         HostError::Engine { doing: doing.into(), source }
-    }
-
-    /// Everything that the engine knows and `query` asks for: what it has `listed`, and one inspect more for each
-    /// image and for the network that the list does not tell about.
-    ///
-    /// # Errors
-    ///
-    /// The engine does not answer.
-    pub async fn observe(
-        &self,
-        listed: Result<Vec<ContainerSummary>, HostError>,
-        query: &Query,
-    ) -> Result<Observed, HostError> {
-        let listed = match listed {
-            Err(HostError::Engine { source, .. }) if source.is_about_version() => {
-                self.negotiate().await?;
-                self.list().await?
-            }
-            other => other?,
-        };
-        let is_used = query.bridge.as_ref().is_some_and(|bridge| list::is_used(&listed, bridge));
-        let mut observed = list::observed(listed, query.bridge.as_ref());
-        for image in &query.images {
-            if !observed.images.contains_key(image) {
-                let found = self
-                    .call("inspect image", self.limit, self.client().inspect_image(image.as_str()))
-                    .await?
-                    .and_then(|found| found.id);
-                observed.images.extend(found.map(|id| (image.clone(), id)));
-            }
-        }
-        if let Some(bridge) = &query.bridge
-            && observed.network != ObservedNetwork::Right
-        {
-            observed.network = self.network(bridge, is_used).await?;
-        }
-        Ok(observed)
     }
 
     /// Every container with the ports that it publishes now, and on which addresses.

@@ -107,8 +107,10 @@ fn insert(
     let label = |name: &str| container.labels.as_ref().and_then(|labels| labels.get(name)).cloned();
     let shown = container.image.clone().unwrap_or_default();
     let image_id = container.image_id.clone().unwrap_or_default();
-    // The engine shows the id instead of the name when the name has moved to another image.
-    let image_current = shown != image_id && !image_id.ends_with(&shown);
+    // Docker shows the id instead of the name when the name has moved to another image. Podman shows the name
+    // that it was made from for ever; it is known by what else its list leaves out.
+    let is_told = container.host_config.is_some();
+    let image_current = is_told && shown != image_id && !image_id.ends_with(&shown);
     if let Some(image) = value::image_ref(&shown).ok().filter(|_| image_current) {
         observed.images.insert(image, image_id.clone());
     }
@@ -169,8 +171,9 @@ fn state(container: &ContainerSummary) -> Running {
 }
 
 fn networks(container: &ContainerSummary) -> Option<BTreeSet<String>> {
-    let networks = container.network_settings.as_ref()?.networks.as_ref()?;
-    Some(networks.keys().cloned().collect())
+    // Podman says `null` for none.
+    let networks = container.network_settings.as_ref()?.networks.as_ref();
+    Some(networks.into_iter().flat_map(|networks| networks.keys().cloned()).collect())
 }
 
 /// Its address on our bridge; none while it does not run.
@@ -256,6 +259,8 @@ fn binding(port: &PortSummary) -> Option<Binding> {
 
 #[cfg(test)]
 mod tests {
+    use bollard::models::{ContainerSummaryHostConfig, ContainerSummaryNetworkSettings};
+
     use super::*;
 
     fn summary(name: &str, labels: &[(&str, &str)], image: &str) -> ContainerSummary {
@@ -267,6 +272,7 @@ mod tests {
             labels: Some(labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()),
             state: Some(ContainerSummaryStateEnum::RUNNING),
             status: Some("Up 2 minutes (healthy)".to_owned()),
+            host_config: Some(ContainerSummaryHostConfig::default()),
             ..ContainerSummary::default()
         }
     }
@@ -336,6 +342,15 @@ mod tests {
     }
 
     #[test]
+    fn a_container_on_no_network_is_told_from_one_of_which_nothing_is_said() {
+        let with =
+            |network_settings| ContainerSummary { network_settings, ..summary("wiki", &[], "a") };
+        assert_eq!(networks(&with(None)), None);
+        let none = ContainerSummaryNetworkSettings { networks: None };
+        assert_eq!(networks(&with(Some(none))), Some(BTreeSet::new()));
+    }
+
+    #[test]
     fn an_image_shown_by_its_id_has_lost_its_name() {
         let labels = [(LABEL_RECORD, "wiki"), (LABEL_HASH, "v1:x"), (LABEL_GENERATION, "7")];
         let found = observed(vec![summary("wiki", &labels, "sha256:aaaa")], None);
@@ -344,5 +359,13 @@ mod tests {
         assert!(found.images.is_empty());
         assert_eq!(container.generation, 7);
         assert_eq!(container.health, Some(Health::Healthy));
+
+        let of_podman = ContainerSummary {
+            host_config: None,
+            ..summary("wiki", &labels, "docker.io/library/wiki:latest")
+        };
+        let found = observed(vec![of_podman], None);
+        let is_sure = |found: &ObservedContainer| found.image_current;
+        assert!(!found.containers.values().any(is_sure) && found.images.is_empty());
     }
 }

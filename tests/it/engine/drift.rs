@@ -211,13 +211,6 @@ const CASES: [Case; 14] = [
 /// What the socket of Podman 4 has no call for.
 const NOT_ON_PODMAN: [&str; 2] = ["memory limit changed", "restart policy changed"];
 
-/// What comes of these on Podman 4 today; of all others the same as on Docker.
-const ON_PODMAN: [(&str, Fate); 3] = [
-    ("image tag moved", Fate::Unseen),
-    ("off its network", Fate::Unseen),
-    ("network remade with another subnet", Fate::Unseen),
-];
-
 fn fate(lab: &Lab, case: &Case) -> (Fate, Ran) {
     (case.spoil)(lab);
     let ran = lab.wharf(&["apply"]);
@@ -256,8 +249,7 @@ fn what_others_change_is_repaired_by_one_pass_or_told() {
 
         let (fate, ran) = fate(&lab, case);
         eprintln!("{:36} {fate:?}", case.name);
-        let on_podman = ON_PODMAN.iter().find(|(name, _)| lab.is_podman() && *name == case.name);
-        if fate != on_podman.map_or(case.today, |(_, today)| *today) {
+        if fate != case.today {
             wrong.push(format!("{}: {fate:?}\n{}{}", case.name, ran.stdout, ran.stderr));
         }
     }

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What one observation asks the engine beside the list of containers.
+
+use std::collections::BTreeMap;
+
+use bollard::models::{ContainerSummary, ImageSummary};
+use bollard::query_parameters::ListImagesOptions;
+
+use super::{Engine, list};
+use crate::db::value::ImageRef;
+use crate::host::Error as HostError;
+use crate::state::{Observed, ObservedNetwork, Query};
+
+impl Engine {
+    /// Everything that the engine knows and `query` asks for: what it has `listed`, and what this does not tell
+    /// about images and the network.
+    ///
+    /// # Errors
+    ///
+    /// The engine does not answer.
+    pub async fn observe(
+        &self,
+        listed: Result<Vec<ContainerSummary>, HostError>,
+        query: &Query,
+    ) -> Result<Observed, HostError> {
+        let listed = match listed {
+            Err(HostError::Engine { source, .. }) if source.is_about_version() => {
+                self.negotiate().await?;
+                self.list().await?
+            }
+            other => other?,
+        };
+        let is_used = query.bridge.as_ref().is_some_and(|bridge| list::is_used(&listed, bridge));
+        let mut observed = list::observed(listed, query.bridge.as_ref());
+        let is_unknown = |image: &&ImageRef| !observed.images.contains_key(*image);
+        let found = self.images(query.images.iter().filter(is_unknown).collect()).await?;
+        observed.images.extend(found);
+        if let Some(bridge) = &query.bridge
+            && observed.network != ObservedNetwork::Right
+        {
+            observed.network = self.network(bridge, is_used).await?;
+        }
+        Ok(observed)
+    }
+
+    /// Which images the references `unknown` name, by one call where the engine's list of images says it,
+    /// else by one for each.
+    async fn images(
+        &self,
+        unknown: Vec<&ImageRef>,
+    ) -> Result<BTreeMap<ImageRef, String>, HostError> {
+        let listed = match unknown.as_slice() {
+            [] | [_] => Vec::new(),
+            _ => {
+                let list = self.client().list_images(None::<ListImagesOptions>);
+                self.call("list images", self.limit, list).await?.unwrap_or_default()
+            }
+        };
+        let mut found = BTreeMap::new();
+        for image in unknown {
+            let id = if let Some(id) = named(&listed, image) {
+                Some(id.to_owned())
+            } else {
+                let inspect = self.client().inspect_image(image.as_str());
+                self.call("inspect image", self.limit, inspect).await?.and_then(|found| found.id)
+            };
+            found.extend(id.map(|id| (image.clone(), id)));
+        }
+        Ok(found)
+    }
+}
+
+/// The image that a list of images has under this name, when there is no doubt about it.
+///
+/// Docker lists its own names without their registry, and Podman lists all names with it and finds those that
+/// are asked for without by their end. `None` may still be known to the engine: as another name, or an id.
+fn named<'a>(listed: &'a [ImageSummary], image: &ImageRef) -> Option<&'a str> {
+    let (wanted, end) = (image.with_tag(), format!("/{}", image.with_tag()));
+    let with = |is_it: &dyn Fn(&str) -> bool| {
+        let has = |one: &&ImageSummary| one.repo_tags.iter().any(|tag| is_it(tag));
+        let mut all = listed.iter().filter(has);
+        (all.next(), all.next())
+    };
+    match (with(&|tag| tag == wanted.as_str()), with(&|tag| tag.ends_with(&end))) {
+        ((Some(exact), _), _) => Some(&exact.id),
+        (_, (Some(only), None)) => Some(&only.id),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::value::image_ref;
+
+    #[test]
+    fn a_name_is_found_as_the_engine_lists_it_or_not_at_all() {
+        let image = |id: &str, tags: &[&str]| ImageSummary {
+            id: id.to_owned(),
+            repo_tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            ..ImageSummary::default()
+        };
+        let docker =
+            [image("a", &["wiki:latest", "wiki:2"]), image("b", &["quay.io/me/wiki:latest"])];
+        let podman = [
+            image("c", &["docker.io/library/wiki:latest"]),
+            image("d", &["quay.io/me/shop:1", "quay.io/you/shop:1"]),
+            image("e", &["docker.io/library/blog:latest"]),
+            image("f", &["localhost/blog:latest"]),
+            image("g", &[]),
+        ];
+        for (listed, name, expected) in [
+            (&docker[..], "wiki", Some("a")),
+            (&docker, "wiki:latest", Some("a")),
+            (&docker, "wiki:2", Some("a")),
+            (&docker, "wiki:3", None),
+            (&docker, "quay.io/me/wiki", Some("b")),
+            (&docker, "iki", None),
+            (&docker, "docker.io/library/wiki", None),
+            (&podman, "wiki", Some("c")),
+            (&podman, "docker.io/library/wiki", Some("c")),
+            (&podman, "shop:1", Some("d")),
+            // Which one is for Podman to say.
+            (&podman, "blog", None),
+            (&podman, "localhost/blog", Some("f")),
+            (&[], "wiki", None),
+        ] {
+            assert_eq!(named(listed, &image_ref(name).unwrap()), expected, "{name}");
+        }
+        let id = format!("sha256:{}", "a".repeat(64));
+        assert_eq!(named(&docker, &image_ref(&id).unwrap()), None);
+    }
+}
