@@ -118,10 +118,6 @@ fn reaches(plan: &Plan, step: StepId, other: StepId) -> bool {
 
 /// Each step after those that it needs, else as they were.
 fn sort(plan: &mut Plan) {
-    let is_sorted = |(id, needs): (StepId, &BTreeSet<StepId>)| needs.last().is_none_or(|n| *n < id);
-    if plan.steps.iter().map(|planned| &planned.needs).enumerate().all(is_sorted) {
-        return;
-    }
     let mut waiting: Vec<usize> = plan.steps.iter().map(|planned| planned.needs.len()).collect();
     let mut needed_by: Vec<Vec<StepId>> = vec![Vec::new(); plan.steps.len()];
     for (id, planned) in plan.steps.iter().enumerate() {
