@@ -41,6 +41,8 @@ fn stage<'a>(
 ) -> io::Result<(&'a Path, tempfile::NamedTempFile)> {
     let directory = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(directory)?;
+    // A kill while nothing of the journal's was under way is told by nothing else.
+    clear_left(directory);
     let mut file = tempfile::Builder::new().prefix(&unfinished()).tempfile_in(directory)?;
     file.write_all(content)?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
@@ -103,9 +105,6 @@ pub fn observe(
 pub async fn write(file: &RenderedFile, keep_old: bool, memory: &Memory) -> Result<(), Error> {
     let target = &file.target;
     let failed = |source| Error::File { path: target.clone(), source };
-    if let Some(directory) = target.parent() {
-        clear_left(directory);
-    }
     let (directory, staged) = stage(target, &file.content, file.mode).map_err(failed)?;
     if let Some(check) = &file.check {
         accept(check, staged.path(), target).await?;
@@ -198,6 +197,20 @@ mod tests {
         assert_eq!(fs::read(&target).unwrap(), b"two");
         assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o7777, 0o640);
         assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_process_was_writing_goes_with_the_next_file_and_what_a_living_one_writes_stays()
+     {
+        let directory = tempfile::tempdir().unwrap();
+        // No process has so high a number.
+        let left = directory.path().join(".wharf-99999999.abc");
+        let own = directory.path().join(unfinished() + "abc");
+        for path in [&left, &own] {
+            File::create(path).unwrap();
+        }
+        replace(&directory.path().join("file"), b"one", 0o600).unwrap();
+        assert_eq!((left.exists(), own.exists()), (false, true));
     }
 
     #[tokio::test]

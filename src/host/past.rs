@@ -131,6 +131,7 @@ fn json(past: &Past) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -200,7 +201,7 @@ mod tests {
         // No process has so high a number.
         let (left, own) = (place.path().join(".wharf-99999999.abc"), file::unfinished() + "abc");
         for path in [&left, &place.path().join(&own)] {
-            file::replace(path, b"", 0o600).unwrap();
+            File::create(path).unwrap();
         }
         history.begin(&mut past("one")).unwrap();
         assert_eq!((left.exists(), place.path().join(own).exists()), (false, true));

@@ -254,7 +254,14 @@ fn an_engine_that_is_killed_under_a_pass_is_waited_for() {
         .unwrap();
         // Its first look may have been the one that found nobody; then nothing was begun.
         let wrong = after_one_pass(&lab, &street);
-        let holds = ["already in use", "already allocated", "docker-proxy", "--accept-data-loss"];
+        let holds = [
+            "already in use",
+            "already allocated",
+            "docker-proxy",
+            "--accept-data-loss",
+            // With each of its engines; one that ends so often is not started at once any more.
+            "it ends again and again",
+        ];
         if wrong.iter().any(|fault| holds.iter().any(|word| fault.contains(word))) {
             // It is told, with what helps; that is done.
             held += 1;
@@ -265,7 +272,7 @@ fn an_engine_that_is_killed_under_a_pass_is_waited_for() {
             assert!(wrong.is_empty(), "{story}{}", wrong.join("\n"));
         }
     }
-    eprintln!("{story}{held} of {rounds} left the engine itself with an address or a port");
+    eprintln!("{story}{held} of {rounds} were held, and what was told helped");
 }
 
 /// Does what the remedy for `told` says: an engine that was making an endpoint when it was killed keeps
@@ -286,7 +293,7 @@ fn help(lab: &mut Lab, street: &Street, told: &str, round: u64) {
         // Podman says of a layer that it was making that files of the image are new in it.
         let name = after.split_whitespace().next().unwrap();
         lab.wharf(&["apply", "--accept-data-loss", name]).succeeded();
-    } else {
+    } else if !told.contains("it ends again and again") {
         lab.stop_engine();
         lab.start_engine();
     }
