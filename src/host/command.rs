@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::future::pending;
 use std::io;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
@@ -271,6 +272,10 @@ impl Job<'_> {
         };
         // From now on its number can be another's.
         group.forget();
+        if ENDING.load(Ordering::SeqCst) {
+            // We have ended it, and are about to end: that it failed is no answer.
+            pending::<()>().await;
+        }
         if !is_silent {
             // What it wrote is in the pipe; who else has the pipe open is not waited for.
             tokio::time::timeout(GRACE, &mut talk).await.ok();
@@ -379,6 +384,8 @@ pub fn end_with_us() {
     ENDS_WITH_US.store(true, Ordering::Relaxed);
 }
 
+/// Whether such a signal has come.
+static ENDING: AtomicBool = AtomicBool::new(false);
 /// Whether [`end_with_us`] was said, and whether somebody listens.
 static ENDS_WITH_US: AtomicBool = AtomicBool::new(false);
 static LISTENS: OnceLock<()> = OnceLock::new();
@@ -394,6 +401,7 @@ fn listen() -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().filter(counts))?;
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
+            ENDING.store(true, Ordering::SeqCst);
             // Not the same signal: what a shell has in the background ignores SIGINT.
             running().iter().for_each(|leader| signal_group(*leader, Signal::SIGTERM));
             emulate_default_handler(signal).ok();
