@@ -25,7 +25,9 @@ run() {
 	race) WHARF_RACE_ROUNDS=${RACES:-500} it engine::chaos::twenty_passes ;;
 	liar) WHARF_WHOLE_MATRIX=1 it engine::liar ;;
 	model)
-		WHARF_MODEL_SEEDS=${LIVES:-200} WHARF_MODEL_ACTIONS=${ACTIONS:-10000} \
+		# Not as the release is built, which takes longer than a hundred lives.
+		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+			WHARF_MODEL_SEEDS=${LIVES:-200} WHARF_MODEL_ACTIONS=${ACTIONS:-10000} \
 			"$CARGO" test --locked --release --lib -- --nocapture tests::model
 		;;
 	*)
