@@ -74,9 +74,10 @@ pub(super) fn records<H>(
     let (assigned, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_asked);
     if mode == Mode::Apply && !assigned.is_empty() {
         let containers = database(DbName::CONTAINERS)?;
-        for assignment in &assigned {
-            store.commit(&containers, &assignment.change())?;
-            tracing::info!(record = %assignment.record, address = %assignment.address, "address given");
+        let change = |assignment: &Assignment| (containers.clone(), assignment.change());
+        store.commit_all(&assigned.iter().map(change).collect::<Vec<_>>())?;
+        for Assignment { record, address } in &assigned {
+            tracing::info!(%record, %address, "address given");
         }
     }
     // Not read again: what was written meanwhile may lack an address too, and is for the next pass. Those of
