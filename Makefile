@@ -8,7 +8,9 @@ export CARGO_TARGET_DIR
 
 CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-AS_ROOT := $(if $(SUDO),$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)",env)
+# What a shell has in the background ignores Ctrl-C, and so does whatever is started from there; tests send it.
+AS_ROOT := $(SUDO) env --default-signal=INT,QUIT \
+	$(if $(SUDO),"PATH=$$PATH" "HOME=$$HOME" CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)")
 # sudo forgets the environment, so what counts is said again.
 DEMO := $(SUDO) env DOCKER_HOST="$(DOCKER_HOST)" DEMO_ROOT="$(DEMO_ROOT)" \
 	WHARF="$(CARGO_TARGET_DIR)/release/wharf" tests/demo.sh
