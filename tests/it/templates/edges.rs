@@ -278,7 +278,9 @@ fn a_check_is_ended_with_what_it_started_when_its_time_is_over_or_we_are_told_to
     ends(&place);
     for which in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         fs::remove_file(place.at("pid")).unwrap();
-        let mut wharf = command(env!("CARGO_BIN_EXE_wharf"));
+        // Who started the tests may ignore them, as `nohup` does, and then so would it.
+        let mut wharf = command("env");
+        wharf.args(["--default-signal=INT,TERM,HUP", env!("CARGO_BIN_EXE_wharf")]);
         let child = place.settle(wharf.args(["expand-template", "/etc/app.conf"])).spawn();
         let mut child = child.unwrap();
         wait_until(SOON, "the check runs", || {
