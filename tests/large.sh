@@ -14,6 +14,15 @@ CARGO=${CARGO:-cargo}
 log=${LARGE_LOG:-$(mktemp -d /tmp/wharf-large.XXXXXX)}
 export WHARF_REQUIRE_ENGINE=1
 [ $# -gt 0 ] || set -- kill places calls race liar model
+for part; do
+	case $part in
+	kill | places | calls | race | liar | model) ;;
+	*)
+		echo "large.sh: no part '$part'; parts: kill places calls race liar model" >&2
+		exit 2
+		;;
+	esac
+done
 
 it() { "$CARGO" test --locked --test it -- --nocapture "$@"; }
 
@@ -29,10 +38,6 @@ run() {
 		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
 			WHARF_MODEL_SEEDS=${LIVES:-200} WHARF_MODEL_ACTIONS=${ACTIONS:-10000} \
 			"$CARGO" test --locked --release --lib -- --nocapture tests::model
-		;;
-	*)
-		echo "large.sh: no part '$1'; parts: kill places calls race liar model" >&2
-		return 2
 		;;
 	esac
 }

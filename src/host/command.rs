@@ -8,7 +8,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::future::pending;
 use std::io;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
@@ -274,7 +273,7 @@ impl Job<'_> {
         group.forget();
         if ENDING.load(Ordering::SeqCst) {
             // We have ended it, and are about to end: that it failed is no answer.
-            pending::<()>().await;
+            std::future::pending::<()>().await;
         }
         if !is_silent {
             // What it wrote is in the pipe; who else has the pipe open is not waited for.

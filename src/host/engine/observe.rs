@@ -73,20 +73,21 @@ impl Engine {
 
 /// The image that a list of images has under this name, when there is no doubt about it.
 ///
-/// Docker lists its own names without their registry, and Podman lists all names with it and finds those that
-/// are asked for without by their end. `None` may still be known to the engine: as another name, or an id.
+/// Docker lists its own names without their registry; Podman lists all names with it, and its socket takes
+/// those without for Docker's, unless one that ends so is there. `None` may still be known to the engine: as
+/// another name, or an id.
 fn named<'a>(listed: &'a [ImageSummary], image: &ImageRef) -> Option<&'a str> {
-    let (wanted, end) = (image.with_tag(), format!("/{}", image.with_tag()));
-    let with = |is_it: &dyn Fn(&str) -> bool| {
-        let has = |one: &&ImageSummary| one.repo_tags.iter().any(|tag| is_it(tag));
-        let mut all = listed.iter().filter(has);
-        (all.next(), all.next())
-    };
-    match (with(&|tag| tag == wanted.as_str()), with(&|tag| tag.ends_with(&end))) {
-        ((Some(exact), _), _) => Some(&exact.id),
-        (_, (Some(only), None)) => Some(&only.id),
-        _ => None,
+    let wanted = image.with_tag();
+    let end = format!("/{wanted}");
+    let library = if wanted.as_str().contains('/') { "" } else { "/library" };
+    let in_full = format!("docker.io{library}{end}");
+    let tags = || listed.iter().flat_map(|one| one.repo_tags.iter().map(move |tag| (tag, one)));
+    if let Some((_, exact)) = tags().find(|(tag, _)| *tag == wanted.as_str()) {
+        return Some(&exact.id);
     }
+    let mut ends = tags().filter(|(tag, _)| tag.ends_with(&end));
+    let (only, rest) = (ends.next(), ends.next());
+    only.filter(|(tag, _)| **tag == in_full && rest.is_none()).map(|(_, one)| one.id.as_str())
 }
 
 #[cfg(test)]
@@ -120,8 +121,12 @@ mod tests {
             (&docker, "docker.io/library/wiki", None),
             (&podman, "wiki", Some("c")),
             (&podman, "docker.io/library/wiki", Some("c")),
-            (&podman, "shop:1", Some("d")),
+            // On Docker it is another image, which `wiki` and `me/wiki` never stand for.
+            (&docker[1..], "wiki", None),
+            (&docker, "me/wiki", None),
+            (&podman, "library/wiki", Some("c")),
             // Which one is for Podman to say.
+            (&podman, "shop:1", None),
             (&podman, "blog", None),
             (&podman, "localhost/blog", Some("f")),
             (&[], "wiki", None),
