@@ -14,8 +14,8 @@ set -eu
 cd "$(dirname "$0")"
 cargo=${CARGO:-cargo}
 seconds=${FUZZ_SECONDS:-60}
-CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/../target}/fuzz
-export CARGO_TARGET_DIR
+# Told to cargo alone: each target is run by this script again, which has the same place then.
+place=${CARGO_TARGET_DIR:-$PWD/../target}/fuzz
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 # What cargo-fuzz passes where no sanitizer is asked for. With --target, cargo keeps these flags from
@@ -27,7 +27,7 @@ RUSTFLAGS="$RUSTFLAGS -Cllvm-args=-sanitizer-coverage-trace-compares"
 export RUSTFLAGS
 
 # Not --locked: a new dependency of the program is added to our lock file, the rest of it stays.
-"$cargo" build --bins --target "$host"
+"$cargo" build --bins --target "$host" --target-dir "$place"
 if [ $# = 0 ]; then
 	cd corpus
 	set -- *
@@ -65,10 +65,10 @@ fi
 
 failed=
 for target in "$@"; do
-	program=$CARGO_TARGET_DIR/$host/debug/$target
-	found=$CARGO_TARGET_DIR/corpus/$target
-	artifacts=$CARGO_TARGET_DIR/artifacts/$target
-	log=$CARGO_TARGET_DIR/$target.log
+	program=$place/$host/debug/$target
+	found=$place/corpus/$target
+	artifacts=$place/artifacts/$target
+	log=$place/$target.log
 	rm -rf "$artifacts"
 	mkdir -p "$found" "$artifacts"
 	status=0
