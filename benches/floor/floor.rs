@@ -29,7 +29,7 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::models::{
@@ -191,7 +191,19 @@ async fn down() -> Outcome<()> {
     };
     let removed = stream::iter(all(engine).await?).map(remove).buffer_unordered(4);
     removed.try_collect::<Vec<()>>().await?;
-    unless_absent(engine.remove_network(BRIDGE).await)
+    // A container that was removed is counted a moment longer.
+    let mut answer = engine.remove_network(BRIDGE).await;
+    for _ in 0..50 {
+        if !matches!(
+            &answer,
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 403, .. })
+        ) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        answer = engine.remove_network(BRIDGE).await;
+    }
+    unless_absent(answer)
 }
 
 /// What is not there was not in the way.

@@ -95,6 +95,11 @@ impl Error {
         matches!(self, Self::Broken { source, .. } if source.to_string().contains("unknown variant `stopped`"))
     }
 
+    /// Whether it counts somebody on a network that is to go.
+    pub(super) fn is_about_endpoints(&self) -> bool {
+        matches!(self, Self::Refused { message } if message.contains("has active endpoints"))
+    }
+
     /// A command that would mend it.
     pub fn remedy(&self) -> Option<String> {
         match self {
