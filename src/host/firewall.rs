@@ -400,6 +400,10 @@ async fn mark(marks: String, is_known: bool) -> Option<String> {
 
 /// The table as the kernel has it, or `None`.
 async fn list() -> Result<Option<Vec<u8>>, Error> {
+    // That there is none costs no process. What else the kernel says, `nft` says in words.
+    if netlink::is_absent(TABLE).is_ok_and(|absent| absent) {
+        return Ok(None);
+    }
     match command::run("nft", &["list", "table", "inet", TABLE], b"").await {
         Ok(text) => Ok(Some(text)),
         Err(command::Error::Failed { stderr, .. }) if stderr.contains(NO_TABLE) => Ok(None),

@@ -16,6 +16,7 @@ use crate::host::netlink::{self, HEADER, Heard, Message, messages};
 
 /// `NFNL_SUBSYS_NFTABLES`, in the upper half of a message's type.
 const SUBSYSTEM: u16 = 10;
+const GETTABLE: u16 = 1;
 const NEWGEN: u16 = 15;
 const GETGEN: u16 = 16;
 const NLMSG_ERROR: u16 = 2;
@@ -38,22 +39,61 @@ const FAMILY: usize = 4;
 ///
 /// The kernel has no nftables, or does not say.
 pub(super) fn generation() -> io::Result<u32> {
+    let unclear = || io::Error::other("the kernel does not tell the generation of its rules");
+    ask(GETGEN, 0, &[], |message| number(message, GEN_ID))?.ok_or_else(unclear)
+}
+
+/// Whether there is no table `name` of family `inet`.
+///
+/// # Errors
+///
+/// The kernel has no nftables, or does not say.
+pub(super) fn is_absent(name: &str) -> io::Result<bool> {
+    let name = [name.as_bytes(), &[0]].concat();
+    match ask(GETTABLE, INET, &attribute(TABLE_NAME, &name), |_| ()) {
+        Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(true),
+        other => other.map(|()| false),
+    }
+}
+
+/// What `read` makes of the kernel's answer to message `kind` with `attributes`.
+fn ask<T>(
+    kind: u16,
+    family: u8,
+    attributes: &[u8],
+    read: impl FnOnce(&Message<'_>) -> T,
+) -> io::Result<T> {
     let socket = netlink::open(SockProtocol::NetlinkNetFilter, 0)?;
-    let mut request = Vec::with_capacity(HEADER + FAMILY);
-    request.extend(20_u32.to_ne_bytes());
-    request.extend((SUBSYSTEM << 8 | GETGEN).to_ne_bytes());
-    request.extend(NLM_F_REQUEST.to_ne_bytes());
-    request.extend([0; 8 + FAMILY]);
-    send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
+    send(socket.as_raw_fd(), &request(kind, NLM_F_REQUEST, family, attributes), MsgFlags::empty())?;
     let mut buffer = [0; 512];
     let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-    let unclear = || io::Error::other("the kernel does not tell the generation of its rules");
-    let message = messages(&buffer[..length]).next().ok_or_else(unclear)?;
+    let none = || io::Error::other("the kernel gives no answer about its rules");
+    let message = messages(&buffer[..length]).next().ok_or_else(none)?;
     if message.kind == NLMSG_ERROR {
         let code = message.body.get(..4).and_then(|bytes| bytes.try_into().ok());
         return Err(Errno::from_raw(-code.map_or(0, i32::from_ne_bytes)).into());
     }
-    number(&message, GEN_ID).ok_or_else(unclear)
+    Ok(read(&message))
+}
+
+/// A message about nftables: its header, `struct nfgenmsg` and attributes.
+fn request(kind: u16, flags: u16, family: u8, attributes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(HEADER + FAMILY + attributes.len()).unwrap_or(u32::MAX);
+    let mut bytes = length.to_ne_bytes().to_vec();
+    bytes.extend((SUBSYSTEM << 8 | kind).to_ne_bytes());
+    bytes.extend(flags.to_ne_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend([family, 0, 0, 0]);
+    bytes.extend(attributes);
+    bytes
+}
+
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
+    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
 }
 
 /// A change of our table.
@@ -130,22 +170,8 @@ fn number(message: &Message<'_>, kind: u16) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(value.len() + 4).unwrap();
-        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
-
     fn message(kind: u16, family: u8, attributes: &[Vec<u8>]) -> Vec<u8> {
-        let body: Vec<u8> = [family, 0, 0, 0].into_iter().chain(attributes.concat()).collect();
-        let length = u32::try_from(HEADER + body.len()).unwrap();
-        let mut bytes = length.to_ne_bytes().to_vec();
-        bytes.extend((SUBSYSTEM << 8 | kind).to_ne_bytes());
-        bytes.extend([0; 10]);
-        bytes.extend(body);
-        bytes
+        request(kind, 0, family, &attributes.concat())
     }
 
     fn newgen() -> Vec<u8> {
@@ -171,6 +197,15 @@ mod tests {
             // Only root may ask.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
             first => assert!(generation().unwrap() >= first.unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_table_that_nobody_made_is_not_there() {
+        match is_absent("wharf-of-nobody") {
+            // Only root may ask.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            absent => assert!(absent.unwrap()),
         }
     }
 
