@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The sizes that are too long for `make test`: hours, by hand, as root.
 # usage: tests/large.sh [PART...]     (all when told nothing)   LARGE_LOG=DIR: where each part's output goes
-#   kill    500 passes killed at a place or a moment, and 50 engines, in changes made up from a seed
+#   kill    500 passes killed at a place, 500 at a moment, and 50 engines, in changes made up from a seed
 #   places  a kill at each place of each kind of change
 #   calls   5,000 passes killed at a system call
 #   race    500 times twenty passes that are started together
@@ -28,7 +28,7 @@ it() { "$CARGO" test --locked --test it -- --nocapture "$@"; }
 
 run() {
 	case $1 in
-	kill) WHARF_KILL_ROUNDS=${KILLS:-500} it engine::kill::a_kill_at_any_moment engine::kill::an_engine_that_is_killed ;;
+	kill) WHARF_KILL_ROUNDS=${KILLS:-500} it engine::kill::a_kill_at_any_moment engine::kill::a_kill_at_any_step engine::kill::an_engine_that_is_killed ;;
 	places) it --ignored engine::kill::a_kill_at_each_place ;;
 	calls) WHARF_KILL_ROUNDS=${CALLS:-5000} it engine::kill::a_kill_at_any_system_call ;;
 	race) WHARF_RACE_ROUNDS=${RACES:-500} it engine::chaos::twenty_passes ;;
