@@ -339,6 +339,9 @@ async fn rounds<H: Host, F: Future<Output = Result<Round, Error>>>(
         }
         let mut next = again(is_unguarded).await;
         if next.is_err() && patience::is_back(cx, stop).await {
+            // What was done may have ended with the engine.
+            done.clear();
+            failed.clear();
             next = again(is_unguarded).await;
         }
         round = match next {
