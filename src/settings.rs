@@ -254,7 +254,7 @@ pub fn load(root: Root, environment: &dyn Fn(&str) -> Option<OsString>) -> Resul
             3600,
             86_400,
         )?),
-        parallel: usize::try_from(source.number("WHARF_PARALLEL", 1, 4, 64)?).unwrap_or(4),
+        parallel: usize::try_from(source.number("WHARF_PARALLEL", 1, 8, 64)?).unwrap_or(8),
         history_limit: source.number("WHARF_HISTORY", 0, 16, 4096)? << 20,
         metrics: metrics(&source, &root)?,
         root,
