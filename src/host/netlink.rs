@@ -52,6 +52,28 @@ pub(super) fn hear(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Heard> {
     }
 }
 
+/// A message to netfilter: `struct nlmsghdr`, `struct nfgenmsg` of `family`, attributes.
+pub(super) fn request(kind: u16, flags: u16, family: u8, attributes: &[u8]) -> Vec<u8> {
+    let nfgenmsg = [family, 0, 0, 0];
+    let length = HEADER + nfgenmsg.len() + attributes.len();
+    let mut bytes = u32::try_from(length).unwrap_or_default().to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(flags.to_ne_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend(nfgenmsg);
+    bytes.extend(attributes);
+    bytes
+}
+
+/// An attribute of a message.
+pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(value.len() + 4).unwrap_or_default();
+    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
 /// One message.
 #[derive(Clone, Copy)]
 pub(super) struct Message<'a> {

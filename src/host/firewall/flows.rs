@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{MsgFlags, SockProtocol, send};
 
-use crate::host::netlink::{self, HEADER, Heard, Message, messages};
+use crate::host::netlink::{self, Heard, Message, attribute, messages, request};
 
 /// `NFNL_SUBSYS_CTNETLINK`, in the upper half of a message's type.
 const SUBSYSTEM: u16 = 1;
@@ -44,7 +44,7 @@ pub(super) fn unmark() -> io::Result<usize> {
         netlink::open(SockProtocol::NetlinkNetFilter, 0)?,
         netlink::open(SockProtocol::NetlinkNetFilter, 0)?,
     );
-    let all = message(GET, NLM_F_REQUEST | NLM_F_DUMP, 0, &[]);
+    let all = request(GET, NLM_F_REQUEST | NLM_F_DUMP, 0, &[]);
     send(list.as_raw_fd(), &all, MsgFlags::empty())?;
     let mut buffer = vec![0; 1 << 16];
     let mut count = 0;
@@ -80,26 +80,7 @@ fn without_ours(flow: &Message<'_>) -> Option<Vec<u8>> {
     }
     body.extend(attribute(LABELS, &[0; OURS.len()]));
     body.extend(attribute(LABELS_MASK, &OURS));
-    Some(message(NEW, NLM_F_REQUEST, *flow.body.first()?, &body))
-}
-
-fn message(kind: u16, flags: u16, family: u8, body: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(HEADER + FAMILY + body.len()).unwrap_or_default();
-    let mut message = length.to_ne_bytes().to_vec();
-    message.extend(kind.to_ne_bytes());
-    message.extend(flags.to_ne_bytes());
-    message.extend([0; 8]);
-    message.extend([family, 0, 0, 0]);
-    message.extend(body);
-    message
-}
-
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(value.len() + 4).unwrap_or_default();
-    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-    bytes.extend(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
+    Some(request(NEW, NLM_F_REQUEST, *flow.body.first()?, &body))
 }
 
 #[cfg(test)]
@@ -108,7 +89,7 @@ mod tests {
 
     fn flow(labels: &[u8]) -> Vec<u8> {
         let body = [attribute(ORIGINAL | NLA_F_NESTED, b"tuple"), attribute(LABELS, labels)];
-        message(NEW, 0, 2, &body.concat())
+        request(NEW, 0, 2, &body.concat())
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockProtocol, recv, send};
 
-use crate::host::netlink::{self, HEADER, Heard, Message, messages};
+use crate::host::netlink::{self, Heard, Message, attribute, messages, request};
 
 /// `NFNL_SUBSYS_NFTABLES`, in the upper half of a message's type.
 const SUBSYSTEM: u16 = 10;
@@ -64,7 +64,8 @@ fn ask<T>(
     read: impl FnOnce(&Message<'_>) -> T,
 ) -> io::Result<T> {
     let socket = netlink::open(SockProtocol::NetlinkNetFilter, 0)?;
-    send(socket.as_raw_fd(), &request(kind, NLM_F_REQUEST, family, attributes), MsgFlags::empty())?;
+    let request = request(SUBSYSTEM << 8 | kind, NLM_F_REQUEST, family, attributes);
+    send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
     let mut buffer = [0; 512];
     let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
     let none = || io::Error::other("the kernel gives no answer about its rules");
@@ -74,26 +75,6 @@ fn ask<T>(
         return Err(Errno::from_raw(-code.map_or(0, i32::from_ne_bytes)).into());
     }
     Ok(read(&message))
-}
-
-/// A message about nftables: its header, `struct nfgenmsg` and attributes.
-fn request(kind: u16, flags: u16, family: u8, attributes: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(HEADER + FAMILY + attributes.len()).unwrap_or(u32::MAX);
-    let mut bytes = length.to_ne_bytes().to_vec();
-    bytes.extend((SUBSYSTEM << 8 | kind).to_ne_bytes());
-    bytes.extend(flags.to_ne_bytes());
-    bytes.extend([0; 8]);
-    bytes.extend([family, 0, 0, 0]);
-    bytes.extend(attributes);
-    bytes
-}
-
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
-    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-    bytes.extend(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
 }
 
 /// A change of our table.
@@ -171,7 +152,7 @@ mod tests {
     use super::*;
 
     fn message(kind: u16, family: u8, attributes: &[Vec<u8>]) -> Vec<u8> {
-        request(kind, 0, family, &attributes.concat())
+        request(SUBSYSTEM << 8 | kind, 0, family, &attributes.concat())
     }
 
     fn newgen() -> Vec<u8> {

@@ -82,10 +82,13 @@ struct Seen {
     took: Duration,
     /// What it asked from the first lie on.
     asked: Vec<String>,
+    /// Its exit code.
     code: i32,
+    /// What it said on standard error.
     complaint: String,
 }
 
+/// A pass through the liar.
 fn pass_with(lab: &Lab, liar: &Liar, lie: Lie) -> Seen {
     let host = liar.docker_host();
     let variables = [
