@@ -18,6 +18,7 @@
 
 mod budget;
 pub mod declare;
+pub mod digest;
 pub mod expand;
 pub mod format;
 pub mod fragment;
@@ -40,10 +41,11 @@ use crate::state::file::{Adjust, FileKind, Verb};
 use crate::state::network::{OptionsPlace, PacketFilter};
 use crate::state::{Desired, RenderedFile};
 
+pub use digest::Digests;
 pub use format::Format;
 pub use fragment::{Error as FragmentError, Roots};
 pub use order::{Order, Prepared};
-pub use view::{View, digest};
+pub use view::View;
 
 /// Why a target could not be rendered.
 #[derive(Debug, thiserror::Error)]
@@ -259,15 +261,16 @@ pub struct Material<'a> {
 
 impl Material<'_> {
     /// SHA-256 of all that the content follows from beside the program: the fragments, their order and
-    /// dialect, the format, and the view by its own hash.
-    pub fn source(&self, view: &str) -> String {
+    /// dialect, the format, and what they can ask for by its own hashes.
+    pub fn source(&self, view: &Digests) -> String {
         let mut hash = Sha256::new();
         // With lengths, so that no two materials are the same text.
         let mut add = |bytes: &[u8]| {
             hash.update(bytes.len().to_le_bytes());
             hash.update(bytes);
         };
-        add(view.as_bytes());
+        let texts = self.fragments.iter().map(|fragment| fragment.content.as_slice());
+        add(view.reached(texts).as_bytes());
         add(format!("{:?}", self.target.format).as_bytes());
         for fragment in &self.fragments {
             add(fragment.origin.as_bytes());

@@ -8,7 +8,7 @@ use crate::desired::Resolution;
 use crate::host::Host;
 use crate::reconcile::{Context, Mode};
 use crate::state::RenderedFile;
-use crate::template::{self, Readers, Target, View};
+use crate::template::{self, Digests, Readers, Target, View};
 
 /// Renders all files; of those whose material is what it was, the content is remembered.
 pub(super) fn render<H: Host>(
@@ -17,11 +17,11 @@ pub(super) fn render<H: Host>(
     resolution: &Resolution,
     readers: Readers,
 ) -> (Vec<RenderedFile>, Vec<template::Error>) {
-    let digest = template::digest(&resolution.desired);
+    let digests = Digests::of(&resolution.desired);
     let variables = OnceCell::new();
     let content = |target: &Target| {
         let material = template::material(target, &cx.templates)?;
-        let source = digest.as_ref().map(|digest| material.source(digest));
+        let source = digests.as_ref().map(|digests| material.source(digests));
         let known = source.as_ref().and_then(|source| cx.host.rendered(target.path(), source));
         if let Some(known) = known {
             return Ok(known);

@@ -247,13 +247,12 @@ fn render(
     let wrong = |fragment: &Fragment, before: usize, error: &tera::Error| {
         described(fragment, before, error, context)
     };
-    // Each by itself first: a block must not begin in one and end in another.
-    let mut alone = Tera::default();
+    // Each by itself first: a block must not begin in one and end in another. Those that are built in do not.
     for (fragment, piece) in fragments.iter().zip(pieces) {
-        if let Piece::Tera { text, before } = piece {
-            alone
-                .add_raw_template(WHOLE, text)
-                .map_err(|error| wrong(fragment, *before, &error))?;
+        if let Piece::Tera { text, before } = piece
+            && !fragment.is_built_in
+        {
+            stands_alone(text).map_err(|error| wrong(fragment, *before, &error))?;
         }
     }
     let joined = |count: usize| {
@@ -293,6 +292,11 @@ fn render(
             remedy: None,
         },
     })
+}
+
+/// Whether `text` is a template by itself.
+fn stands_alone(text: &str) -> Result<(), tera::Error> {
+    Tera::default().add_raw_template(WHOLE, text)
 }
 
 /// Most rounds that `range` gives.

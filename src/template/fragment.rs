@@ -20,7 +20,7 @@ use include_dir::{Dir, include_dir};
 
 use crate::settings::{Profile, Root};
 
-static EMBEDDED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/templates");
+pub(super) static EMBEDDED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/templates");
 
 /// Ends of names that are no fragments: what editors, RPM and a kill of Wharf leave behind.
 const PASSED_OVER: [&str; 7] =
@@ -71,6 +71,8 @@ pub struct Fragment {
     pub content: Vec<u8>,
     /// How they are read.
     pub dialect: Dialect,
+    /// Whether it is a part of the program, and was tried with it.
+    pub is_built_in: bool,
 }
 
 /// The fragments of one target.
@@ -207,6 +209,7 @@ fn embedded(template: &str) -> BTreeMap<OsString, Fragment> {
         origin: format!("(built in) {}", file.path().display()),
         content: file.contents().to_vec(),
         dialect: Dialect::Tera,
+        is_built_in: true,
     };
     if let Some(file) = EMBEDDED.get_file(template) {
         return BTreeMap::from([(WHOLE.into(), fragment(file))]);
@@ -279,7 +282,8 @@ impl Found {
 
 fn read(path: &Path, dialect: Dialect) -> Result<Fragment, Error> {
     let content = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    Ok(Fragment { origin: path.display().to_string(), content, dialect })
+    let origin = path.display().to_string();
+    Ok(Fragment { origin, content, dialect, is_built_in: false })
 }
 
 #[cfg(test)]

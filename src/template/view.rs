@@ -21,19 +21,17 @@ use bstr::{BStr, BString, ByteSlice};
 use ipnet::Ipv4Net;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 use tera::Context;
 
 use crate::db::{DbName, Record, Records};
 use crate::event::Event;
-use crate::state::container::hex;
 use crate::state::exposure::{HostPort, LinkFlow, Matches, grouped};
 use crate::state::{Container, Desired, Guard};
 
 use super::expand::LOST;
 
 /// Variables that need what the records come to.
-const RESOLVED: [&str; 8] = [
+pub(super) const RESOLVED: [&str; 8] = [
     "containers",
     "routes",
     "links",
@@ -180,44 +178,6 @@ impl View {
         // An object always is one.
         Context::from_value(Value::Object(self.values)).unwrap_or_default()
     }
-}
-
-/// SHA-256 of all that [`View::of`] is made from, without making it, which takes ten times as long; `None` when
-/// that cannot be told.
-pub fn digest(desired: &Desired) -> Option<String> {
-    // Without `..`, so that a new field is thought of here.
-    let Desired {
-        containers,
-        guard,
-        routes,
-        engine,
-        names,
-        bridge: _,
-        held: _,
-        images: _,
-        only_told: _,
-    } = desired;
-    let containers: Vec<_> = containers
-        .iter()
-        .map(|(name, container)| {
-            let Container {
-                spec: _,
-                hash,
-                wanted,
-                exposure,
-                links,
-                priority: _,
-                readiness: _,
-                pace: _,
-                is_checked_by_us: _,
-                directories: _,
-            } = container;
-            let access = exposure.as_ref().map(|exposure| exposure.access);
-            (name, hash.as_str(), wanted.as_str(), access, links)
-        })
-        .collect();
-    let text = serde_json::to_vec(&(containers, guard, routes, engine, names)).ok()?;
-    Some(hex(&Sha256::digest(text)))
 }
 
 /// Where a value comes from.
@@ -459,53 +419,4 @@ fn engine_options(desired: &Desired) -> Value {
         options.insert("live-restore".to_owned(), live.into());
     }
     Value::Object(options)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::db::schema::Schema;
-    use crate::desired::{Overrides, Snapshot, resolve};
-    use crate::settings::Root;
-    use crate::state::Facts;
-
-    fn desired(host: &str, container: &str) -> Desired {
-        let snapshot = Snapshot {
-            configuration: Records::parse(format!("docker=service{host}\n").as_bytes()),
-            containers: Records::parse(
-                format!("db=service|Address|10.0.3.9|Image|db|TCPPort|3306|status|enabled\nwiki=service{container}\n")
-                    .as_bytes(),
-            ),
-            ..Snapshot::default()
-        };
-        let (schema, root) = (Schema::new(None), Root::new("/"));
-        resolve(&snapshot, &schema, &root, &Facts::default(), &Overrides::new()).desired
-    }
-
-    #[test]
-    fn what_changes_the_view_changes_its_digest() {
-        let wiki = "|Address|10.0.3.2|Image|wiki|TCPPort|80|status|enabled";
-        let before = desired("", wiki);
-        assert_eq!(digest(&before), digest(&desired("", wiki)));
-        let text = |more: &str| format!("{wiki}{more}");
-        let others = [
-            desired("", &text("|access|public")),
-            desired("", &text("|access|public|AllowHosts|192.0.2.1")),
-            desired("", &text("|Interlinked|db:mysql")),
-            desired("", &text("|WebAlias|wiki")),
-            desired("", &text("|HostAccess|25")),
-            desired("", &text("|Egress|lan")),
-            desired("", &wiki.replace("enabled", "disabled")),
-            desired("", &wiki.replace("Image|wiki", "Image|other")),
-            desired("", &wiki.replace("10.0.3.2", "10.0.3.3")),
-            desired("|Links|open", wiki),
-            desired("|LocalNetworks|192.0.2.0/24", wiki),
-            desired("|EngineOptions|daemon.json|StorageDriver|overlay2", wiki),
-        ];
-        let view = View::of(&before).values;
-        for (number, other) in others.iter().enumerate() {
-            assert_ne!(View::of(other).values, view, "{number}");
-            assert_ne!(digest(other), digest(&before), "{number}");
-        }
-    }
 }

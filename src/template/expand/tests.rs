@@ -6,7 +6,12 @@ use super::*;
 
 fn fragment(origin: &str, text: &str) -> Fragment {
     let dialect = if origin.starts_with("e/") { Dialect::Esmith } else { Dialect::Tera };
-    Fragment { origin: origin.to_owned(), content: text.as_bytes().to_vec(), dialect }
+    Fragment {
+        origin: origin.to_owned(),
+        content: text.as_bytes().to_vec(),
+        dialect,
+        is_built_in: false,
+    }
 }
 
 fn all(fragments: &[Fragment], values: Value, format: Format) -> Result<String, Error> {
@@ -195,6 +200,25 @@ fn a_filter_around_a_value_that_cuts_it_is_told_to_stand_behind_it() {
     }
     let error = one("{{ value }}", "a\u{fdd0}b", Format::Plain).unwrap_err().to_string();
     assert!(error.contains("U+FDD0"), "{error}");
+}
+
+/// It is not looked at again when it is rendered.
+#[test]
+fn each_fragment_that_is_built_in_is_a_template_by_itself() {
+    let mut places = vec![&crate::template::fragment::EMBEDDED];
+    let mut tried = 0;
+    while let Some(place) = places.pop() {
+        places.extend(place.dirs());
+        for file in place.files() {
+            let path = file.path().display();
+            let fragment = fragment("t/10", file.contents_utf8().unwrap());
+            if let Piece::Tera { text, .. } = piece(&fragment).unwrap() {
+                stands_alone(&text).unwrap_or_else(|error| panic!("{path}: {error:?}"));
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 10, "{tried}");
 }
 
 #[test]
