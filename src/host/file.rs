@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -31,6 +31,19 @@ pub fn replace(target: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     file.persist(target)?;
     failpoint::here();
     File::open(directory)?.sync_all()
+}
+
+/// Writes `content` where `target` is, readable for us alone, for readers to whom a file that is lost or torn is as
+/// good as none: a kill leaves nothing beside it, and no disk is waited for. Missing directories are made.
+///
+/// # Errors
+///
+/// A directory cannot be made or is not writable, or the disk is full.
+pub fn jot(target: &Path, content: &[u8]) -> io::Result<()> {
+    target.parent().map_or(Ok(()), fs::create_dir_all)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(target)?.write_all(content)
 }
 
 /// `content` in a file beside `target`, on disk.

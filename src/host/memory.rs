@@ -225,13 +225,14 @@ impl Memory {
         fs::read_to_string(self.records_file()).ok()
     }
 
-    /// Keeps it.
+    /// Keeps it; when it is lost, they count as not applied until the next pass.
     ///
     /// # Errors
     ///
     /// It cannot be written.
     pub fn remember_records(&self, fingerprint: &str) -> Result<(), Error> {
-        write(&self.records_file(), fingerprint.as_bytes())
+        let path = self.records_file();
+        file::jot(&path, fingerprint.as_bytes()).map_err(|source| Error::File { path, source })
     }
 
     fn guard_file(&self) -> PathBuf {

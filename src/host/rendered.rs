@@ -6,13 +6,13 @@
 //! the same. A file for each target: a line with the hash of all three and that of the content, then the
 //! content. What is lost or torn is rendered again, so nothing waits for the disk here.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::host::file;
 use crate::state::container::hex;
 
 /// The directory with the results.
@@ -48,18 +48,7 @@ impl Rendered {
         let Some(head) = self.head(source, content) else { return };
         let path = self.file(target);
         let kept = [head.as_bytes(), b"\n", content].concat();
-        // In its place: a file that is written in part is as good as none, and nothing is left beside it.
-        let written = fs::create_dir_all(&self.directory).and_then(|()| {
-            let mut options = OpenOptions::new();
-            options
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&path)?
-                .write_all(&kept)
-        });
-        if let Err(error) = written {
+        if let Err(error) = file::jot(&path, &kept) {
             tracing::debug!(%error, path = %path.display(), "what was rendered is not remembered");
         }
     }
@@ -77,7 +66,6 @@ impl Rendered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::file;
 
     #[test]
     fn only_what_came_from_the_same_material_is_given_back() {
