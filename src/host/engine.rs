@@ -23,6 +23,7 @@ mod replace;
 pub mod settings;
 mod start;
 
+use std::future::ready;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -351,25 +352,22 @@ impl Engine {
         let filters = [
             ("type".to_owned(), vec!["container".to_owned()]),
             ("event".to_owned(), ["die", "destroy", "oom", UPDATE].map(str::to_owned).to_vec()),
-            ("label".to_owned(), vec![list::LABEL_RECORD.to_owned()]),
         ];
         let options = EventsOptionsBuilder::default().filters(&filters.into()).build();
         // For the answer to begin; between two events there may be years.
         let mut client = self.client().clone();
         client.set_timeout(self.limit.max(Duration::from_secs(1)));
-        client.events(Some(options)).map(|event| {
-            event.map_err(|error| self.failed("watch events", error)).map(|event| {
-                let record = event
-                    .actor
-                    .and_then(|actor| actor.attributes)
-                    .and_then(|attributes| attributes.get(list::LABEL_RECORD).cloned())
-                    .unwrap_or_default();
-                if event.action.as_deref() == Some(UPDATE) {
+        // Whose they are is told by the label; asked for it alone, Podman 5.4 says nothing.
+        client.events(Some(options)).filter_map(|event| {
+            let news = event.map_err(|error| self.failed("watch events", error)).map(|event| {
+                let record = event.actor?.attributes?.remove(list::LABEL_RECORD)?;
+                Some(if event.action.as_deref() == Some(UPDATE) {
                     News::Changed(record)
                 } else {
                     News::Ended(record)
-                }
-            })
+                })
+            });
+            ready(news.transpose())
         })
     }
 }

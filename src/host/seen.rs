@@ -10,18 +10,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::db::value::ContainerName;
 use crate::host::engine::happened::{self, Event};
+use crate::host::file;
 
 /// How long containers are trusted on an engine that does not say what happened to them.
 const BLIND: i64 = 3_600_000_000_000;
+
+/// As many events as Docker Engine remembers. Podman tells all that its journal has, also of others' containers: a
+/// longer answer is as good as a lost one, and the next one begins at its end.
+const MOST: usize = 256;
 
 /// How far is looked back when nothing was seen yet.
 const BACK: i64 = 600_000_000_000;
@@ -165,18 +168,11 @@ impl Seen {
         self.kept.replace(Some(on_disk));
     }
 
-    /// A file that cannot be written costs inspects, nothing else. So does a torn one, and therefore it is
-    /// written where it is: a kill leaves nothing beside it, and no disk is waited for.
+    /// A file that cannot be written costs inspects, nothing else.
     fn write(&self) {
         let known = self.known.borrow().clone();
         let text = serde_json::to_vec(&known).unwrap_or_default();
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let directory = self.path.parent().map_or(Ok(()), fs::create_dir_all);
-        let written = directory
-            .and_then(|()| options.open(&self.path))
-            .and_then(|mut file| file.write_all(&text));
-        match written {
+        match file::jot(&self.path, &text) {
             Ok(()) => drop(self.kept.replace(Some(known))),
             Err(error) => {
                 let path = self.path.display();
@@ -190,6 +186,7 @@ impl Seen {
 fn news(known: &Known, happened: Option<Vec<Event>>, now: i64) -> Option<Vec<Event>> {
     let is_blind = !(0..BLIND).contains(&(now - known.all_at));
     match (happened, &known.last) {
+        (Some(events), _) if events.len() > MOST => None,
         (Some(events), Some(last)) => {
             let at = events.iter().position(|event| event == last)?;
             Some(events.into_iter().skip(at + 1).collect())
@@ -288,12 +285,28 @@ mod tests {
     }
 
     #[test]
+    fn a_long_answer_about_others_is_not_asked_for_again_and_again() {
+        let (place, seen) = settled();
+        let events = |from: i64, to| (from..=to).map(|at| event(at, "foreign", "start"));
+        let known = || [event(10, "2", "start")].into_iter();
+        let few = known().chain(events(11, 265)).collect();
+        assert!(seen.doubtful(Some(few), &there()).is_empty());
+        let seen = again(&place);
+        let many = known().chain(events(11, 266)).collect();
+        assert_eq!(seen.doubtful(Some(many), &there()).len(), 2, "nobody can say");
+        seen.keep(&there(), |_| true);
+        let seen = again(&place);
+        assert_eq!(seen.since(), 266);
+        assert!(seen.doubtful(Some(events(266, 270).collect()), &there()).is_empty());
+    }
+
+    #[test]
     fn a_torn_file_is_as_good_as_none() {
         let (place, _) = settled();
         let path = place.path().join("below/seen.json");
         let length = fs::metadata(&path).unwrap().len();
         for length in (0..length).rev() {
-            OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+            fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
             let events = Some(vec![event(10, "2", "start")]);
             assert_eq!(again(&place).doubtful(events, &there()).len(), 2, "{length}");
         }

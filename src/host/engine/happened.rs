@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! What has happened to containers of ours since a moment, as far as the engine remembers.
+//! What has happened to containers since a moment, as far as the engine remembers.
 //!
 //! Docker Engine keeps its last 256 events and loses them when it ends; Podman has a journal. So an
 //! answer alone does not show that nothing is missing: see [`crate::host::seen`].
@@ -13,7 +13,7 @@ use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use super::{Engine, list};
+use super::Engine;
 
 /// For the whole answer; without it a pass goes on without these news.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Engines keep the fraction of a second with different care: asked for is a moment more.
 const MORE: i64 = 1_000_000;
 
-/// One event of a container of ours.
+/// One event of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// When, in nanoseconds since 1970.
@@ -33,14 +33,15 @@ pub struct Event {
 }
 
 impl Engine {
-    /// What happened since `since` (nanoseconds since 1970) to containers that carry our label, in its
-    /// order; `None` when the engine cannot say.
+    /// What happened since `since` (nanoseconds since 1970) to containers, in its order; `None` when the engine
+    /// cannot say.
+    ///
+    /// Also to those of others: for a label whatever its value Podman 5.4 finds nothing.
     pub async fn happened(&self, since: i64) -> Option<Vec<Event>> {
         let actions = ["create", "start", "update"];
         let filters = [
             ("type".to_owned(), vec!["container".to_owned()]),
             ("event".to_owned(), actions.map(str::to_owned).to_vec()),
-            ("label".to_owned(), vec![list::LABEL_RECORD.to_owned()]),
         ];
         let options = EventsOptionsBuilder::default()
             .since(&seconds(since.saturating_sub(MORE)))
