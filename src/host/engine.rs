@@ -248,8 +248,13 @@ impl Engine {
 
     /// Ends its process, within the grace that the container was made with.
     pub(crate) async fn stop(&self, id: &str) -> Result<(), HostError> {
+        self.stop_within(id, self.grace(id).await?).await
+    }
+
+    /// The same for one whose `grace` is known.
+    async fn stop_within(&self, id: &str, grace: Duration) -> Result<(), HostError> {
         // The engine waits for the container's own grace (a day at most) before it answers.
-        let limit = self.limit + self.grace(id).await?;
+        let limit = self.limit + grace;
         let mut patient = self.client().clone();
         patient.set_timeout(limit + limit::AFTER_OURS);
         let stop = patient.stop_container(id, None::<StopContainerOptions>);
@@ -265,9 +270,7 @@ impl Engine {
     }
 
     pub(super) async fn grace(&self, id: &str) -> Result<Duration, HostError> {
-        let found = self.inspect(id).await?;
-        let seconds = found.and_then(|found| found.config).and_then(|config| config.stop_timeout);
-        Ok(Duration::from_secs(seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(10)))
+        Ok(grace_of(self.inspect(id).await?.as_ref()))
     }
 
     pub(crate) async fn remove(&self, id: &str) -> Result<(), HostError> {
@@ -370,6 +373,12 @@ impl Engine {
             ready(news.transpose())
         })
     }
+}
+
+/// How long the engine waits at a stop for the container that was `found`.
+fn grace_of(found: Option<&ContainerInspectResponse>) -> Duration {
+    let seconds = found.and_then(|found| found.config.as_ref()?.stop_timeout);
+    Duration::from_secs(seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(10))
 }
 
 /// What happened to the container of a record.

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 
 use bollard::models::{ChangeType, ContainerInspectResponse, FilesystemChange};
 use bollard::query_parameters::ContainerArchiveInfoOptionsBuilder;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 
+use super::settings::AT_A_TIME;
 use super::{Engine, Error, is_unnamed};
 use crate::db::value::ContainerName;
 use crate::host::{Error as HostError, outside};
@@ -35,34 +37,41 @@ impl Engine {
         &self,
         wanted: &BTreeMap<ContainerName, LayerQuery>,
     ) -> Result<BTreeMap<ContainerName, Layer>, HostError> {
-        let mut layers = BTreeMap::new();
-        for (name, query) in wanted {
-            let found = self.inspect(&query.id).await?;
-            let Some(found) = found else { continue };
-            let changes = self.client().container_changes(&query.id);
-            let doing = format!("look what container {name} has written");
-            let changes = match self.call(doing, self.limit, changes).await {
-                Ok(changes) => Some(changes.flatten().unwrap_or_default()),
-                // A container that is damaged must not stop the pass for all others.
-                Err(HostError::Engine { source, .. })
-                    if matches!(*source, Error::Refused { .. }) =>
-                {
-                    None
-                }
-                Err(error) => return Err(error),
-            };
-            let is_unknown = changes.is_none();
-            let mut layer =
-                Layer { is_unknown, ..layer(&found, changes.unwrap_or_default()).await };
-            layer.remade = self.remade(&query.id, &found, &layer).await?;
-            for mount in &query.mounts {
-                if self.is_filled(mount).await? {
-                    layer.filled.insert(mount.target.clone());
-                }
+        let looks = wanted.iter().map(|(name, query)| async move {
+            let layer = Box::pin(self.layer_of(name, query)).await?;
+            Ok(layer.map(|layer| (name.clone(), layer)))
+        });
+        let found: Vec<_> = stream::iter(looks).buffered(AT_A_TIME).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn layer_of(
+        &self,
+        name: &ContainerName,
+        query: &LayerQuery,
+    ) -> Result<Option<Layer>, HostError> {
+        let changes = self.client().container_changes(&query.id);
+        let doing = format!("look what container {name} has written");
+        let changes = self.call(doing, self.limit, changes);
+        let (found, changes) = tokio::join!(self.inspect(&query.id), changes);
+        let Some(found) = found? else { return Ok(None) };
+        let changes = match changes {
+            Ok(changes) => Some(changes.flatten().unwrap_or_default()),
+            // A container that is damaged must not stop the pass for all others.
+            Err(HostError::Engine { source, .. }) if matches!(*source, Error::Refused { .. }) => {
+                None
             }
-            layers.insert(name.clone(), layer);
+            Err(error) => return Err(error),
+        };
+        let is_unknown = changes.is_none();
+        let mut layer = Layer { is_unknown, ..layer(&found, changes.unwrap_or_default()).await };
+        layer.remade = self.remade(&query.id, &found, &layer).await?;
+        for mount in &query.mounts {
+            if self.is_filled(mount).await? {
+                layer.filled.insert(mount.target.clone());
+            }
         }
-        Ok(layers)
+        Ok(Some(layer))
     }
 
     /// Which of what was written is a directory, or of the first or the last start. Of very many paths only the first

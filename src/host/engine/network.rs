@@ -7,7 +7,7 @@ use bollard::query_parameters::InspectNetworkOptions;
 use tokio::time::{Instant, sleep};
 
 use crate::host::Error as HostError;
-use crate::host::engine::{AGAIN, ENDING, Engine, list};
+use crate::host::engine::{AGAIN, ENDING, Engine, Error, list};
 use crate::state::{Bridge, ObservedNetwork};
 
 impl Engine {
@@ -22,11 +22,8 @@ impl Engine {
         Ok(found.map_or(ObservedNetwork::Absent, |found| compare(found, bridge, is_used)))
     }
 
-    /// Makes the network and its bridge.
+    /// Makes the network and its bridge, if they are not there: for one subnet an engine makes no second network.
     pub(crate) async fn create_network(&self, bridge: &Bridge) -> Result<(), HostError> {
-        if self.network(bridge, false).await? == ObservedNetwork::Right {
-            return Ok(());
-        }
         let request = NetworkCreateRequest {
             name: bridge.name.clone(),
             driver: Some("bridge".to_owned()),
@@ -47,7 +44,17 @@ impl Engine {
             ..NetworkCreateRequest::default()
         };
         let doing = format!("create network {}", bridge.name);
-        self.must(doing, self.client().create_network(request)).await.map(drop)
+        match self.must(doing, self.client().create_network(request)).await {
+            Err(HostError::Engine { doing, source })
+                if matches!(*source, Error::Refused { .. }) =>
+            {
+                if self.network(bridge, false).await? == ObservedNetwork::Right {
+                    return Ok(());
+                }
+                Err(HostError::Engine { doing, source })
+            }
+            other => other.map(drop),
+        }
     }
 
     /// Removes the network, if it is ours.

@@ -34,13 +34,17 @@ impl Engine {
         let is_used = query.bridge.as_ref().is_some_and(|bridge| list::is_used(&listed, bridge));
         let mut observed = list::observed(listed, query.bridge.as_ref());
         let is_unknown = |image: &&ImageRef| !observed.images.contains_key(*image);
-        let found = self.images(query.images.iter().filter(is_unknown).collect()).await?;
-        observed.images.extend(found);
-        if let Some(bridge) = &query.bridge
-            && observed.network != ObservedNetwork::Right
-        {
-            observed.network = self.network(bridge, is_used).await?;
-        }
+        let images = self.images(query.images.iter().filter(is_unknown).collect());
+        let is_right = observed.network == ObservedNetwork::Right;
+        let network = async {
+            match query.bridge.as_ref().filter(|_| !is_right) {
+                Some(bridge) => Ok(Some(self.network(bridge, is_used).await?)),
+                None => Ok::<_, HostError>(None),
+            }
+        };
+        let (images, network) = tokio::join!(images, network);
+        observed.images.extend(images?);
+        observed.network = network?.unwrap_or(observed.network);
         Ok(observed)
     }
 

@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
-use super::{Engine, KeptVolume, is_unnamed, list};
+use super::{Engine, KeptVolume, grace_of, is_unnamed, list};
 use crate::db::value::{ContainerName, one_line};
 use crate::host::{Error as HostError, alive};
 use crate::plan::NewContainer;
@@ -39,9 +39,10 @@ impl Engine {
     ) -> Result<Option<String>, HostError> {
         let name = &new.spec.name;
         let next = Role::Next.name(name);
-        let (kept, left) = tokio::try_join!(self.unnamed_volumes(old), self.inspect(&next))?;
-        let id = self.create_next(new, &next, left, &kept).await?;
-        self.stop(old).await?;
+        let (found, left) = tokio::try_join!(self.inspect(old), self.inspect(&next))?;
+        let grace = grace_of(found.as_ref());
+        let id = self.create_next(new, &next, left, &unnamed_volumes(found)).await?;
+        self.stop_within(old, grace).await?;
         self.rename(old, &Role::Previous.name(name)).await?;
         self.rename(&next, name.as_str()).await?;
         Ok(id)
@@ -66,20 +67,6 @@ impl Engine {
             self.remove(&id).await?;
         }
         self.create_as(new, next, kept).await
-    }
-
-    /// The volumes that an image declares and no record names: their data would else stay behind with
-    /// the old container.
-    async fn unnamed_volumes(&self, id: &str) -> Result<Vec<KeptVolume>, HostError> {
-        let found = self.inspect(id).await?;
-        let mounts = found.and_then(|found| found.mounts).unwrap_or_default();
-        Ok(mounts
-            .into_iter()
-            .filter_map(|mount| {
-                let name = mount.name.filter(|name| is_unnamed(name))?;
-                Some(KeptVolume { name, target: mount.destination? })
-            })
-            .collect())
     }
 
     /// Takes the container in service under `name` away and gives `old` its name back; it runs again
@@ -154,4 +141,17 @@ impl Engine {
         let first = lines.len().saturating_sub(LAST_LINES);
         Ok(lines.into_iter().skip(first).collect())
     }
+}
+
+/// The volumes that an image declares and no record names: their data would else stay behind with the old
+/// container.
+fn unnamed_volumes(found: Option<ContainerInspectResponse>) -> Vec<KeptVolume> {
+    let mounts = found.and_then(|found| found.mounts).unwrap_or_default();
+    mounts
+        .into_iter()
+        .filter_map(|mount| {
+            let name = mount.name.filter(|name| is_unnamed(name))?;
+            Some(KeptVolume { name, target: mount.destination? })
+        })
+        .collect()
 }

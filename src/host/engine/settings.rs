@@ -18,8 +18,8 @@ use crate::plan::Limits;
 use crate::state::container::{Device, Masked, Mount, MountedFrom};
 use crate::state::settings::{ImageDefaults, Settings, published};
 
-/// Inspects at a time.
-const AT_A_TIME: usize = 4;
+/// Containers at a time that are looked into.
+pub(super) const AT_A_TIME: usize = 4;
 
 impl Engine {
     /// How the containers `ids` are made; of one that is gone, nothing.

@@ -312,7 +312,7 @@ fn an_engine_that_speaks_another_version_is_asked_for_its_own() {
     lab.run_foreign("mine", "demo-db", &json!({}));
 
     let observed = runtime
-        .block_on(async { engine.observe(engine.list().await, &Query::default()).await })
+        .block_on(async { Box::pin(engine.observe(engine.list().await, &Query::default())).await })
         .unwrap();
 
     assert_eq!(observed.foreign[0].name, "mine");
