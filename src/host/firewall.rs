@@ -10,22 +10,23 @@
 mod beside;
 mod chains;
 mod delta;
+mod dump;
 pub mod firewalld;
 mod flows;
 mod iptables;
 mod judged;
 mod netlink;
+mod noted;
 mod sets;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use crate::db::value::Protocol;
 use crate::host::memory::{LoadedGuard, Memory};
-use crate::host::{Error, command, file, machine};
+use crate::host::{Error, command};
 use crate::settings::Root;
 use crate::state::container::hex;
 use crate::state::exposure::HostPort;
@@ -33,8 +34,10 @@ use crate::state::socket::Standing;
 use crate::state::{Bridge, Guard, ObservedGuard, PacketFilter};
 use crate::template::GUARD_IPTABLES;
 
-pub use beside::{Expected, Missed};
+pub use beside::{Expected, Missed, Read};
 pub use netlink::{Change, Watch};
+
+use noted::{Noted, now};
 
 /// Name of the table, of family `inet`.
 pub const TABLE: &str = "wharf";
@@ -53,14 +56,14 @@ const REPLACE: &str = "table inet wharf\ndelete table inet wharf\n";
 pub struct Firewall {
     memory: Memory,
     /// The generation at which the table was last seen as we loaded it; gone with the boot.
-    seen: PathBuf,
+    noted: Noted,
     beside: beside::Beside,
 }
 
 impl Firewall {
     /// The table of this network namespace, remembered below `root`.
     pub fn new(memory: Memory, root: &Root) -> Self {
-        Self { memory, seen: root.at("/run/wharf/guard"), beside: beside::Beside::new(root) }
+        Self { memory, noted: Noted::new(root), beside: beside::Beside::new(root) }
     }
 
     /// The same, with the memory that is below `root`.
@@ -102,12 +105,19 @@ impl Firewall {
             return Ok(ObservedGuard::Loaded(loaded.source.clone()));
         }
         let before = now();
+        if let Some(loaded) = &loaded
+            && self.noted.is_as_it_was(before.as_deref(), &loaded.source)
+        {
+            if note {
+                self.noted.note(before.as_deref(), &loaded.source)?;
+            }
+            return Ok(ObservedGuard::Loaded(loaded.source.clone()));
+        }
         let Some(text) = list().await? else { return Ok(ObservedGuard::Absent) };
         match loaded {
             Some(loaded) if loaded.echo == hash(&text) => {
-                // Only what nobody has changed while it was being read is known.
-                if note && now() == before {
-                    self.note(before, &loaded.source)?;
+                if note {
+                    self.noted.note(before.as_deref(), &loaded.source)?;
                 }
                 Ok(ObservedGuard::Loaded(loaded.source))
             }
@@ -120,8 +130,14 @@ impl Firewall {
         self.beside.is_untouched(bridge)
     }
 
-    /// The rules of the engine that are `expected` and not there; when `note`, what was seen is noted for the
-    /// next look, unless something is missed.
+    /// Whether there may be a guard; none costs no process.
+    pub fn may_be_there(&self) -> bool {
+        let is_gone = || !self.is_iptables() && netlink::is_absent(TABLE).is_ok_and(|gone| gone);
+        self.memory.guard().is_some() && !is_gone()
+    }
+
+    /// The rules of the engine that are `expected` for `bridge` and not there, by what was [`Read`], or is read now;
+    /// when `note`, what was seen is noted for the next look, unless something is missed.
     ///
     /// # Errors
     ///
@@ -129,16 +145,20 @@ impl Firewall {
     pub async fn missed_rules(
         &self,
         bridge: &Bridge,
+        read: Option<Read>,
         expected: &Expected<'_>,
         note: bool,
     ) -> Result<Missed, Error> {
-        self.beside.missed(bridge, expected, note).await
+        let read = match read {
+            Some(read) => read,
+            None => Read::about(bridge).await,
+        };
+        self.beside.missed(bridge, read, expected, note)
     }
 
     /// Whether no rule of this machine was changed since the table was seen as loaded from `source`.
     pub fn is_untouched(&self, source: &str) -> bool {
-        let Some(now) = now() else { return false };
-        fs::read_to_string(&self.seen).is_ok_and(|seen| seen == line(&now, source))
+        self.noted.is_untouched(source)
     }
 
     /// Whether the table is known to be as we loaded it last.
@@ -162,14 +182,6 @@ impl Firewall {
     /// Whether what was loaded last went into chains of iptables, of whose changes nobody tells.
     pub fn is_iptables(&self) -> bool {
         self.memory.guard().is_some_and(|loaded| loaded.filter == PacketFilter::Iptables)
-    }
-
-    fn note(&self, now: Option<String>, source: &str) -> Result<(), Error> {
-        let written = match now {
-            Some(now) => file::replace(&self.seen, line(&now, source).as_bytes(), 0o600),
-            None => return file::remove(&self.seen),
-        };
-        written.map_err(|source| Error::File { path: self.seen.clone(), source })
     }
 
     /// Loads `file`, whose content has the hash `source`, and remembers how the kernel says it back.
@@ -245,7 +257,7 @@ impl Firewall {
             text.as_bytes(),
             marks.as_deref(),
         )?;
-        self.note(before.filter(|before| now().as_ref() == Some(before)), source)
+        if self.noted.note(before.as_deref(), source)? { Ok(()) } else { self.noted.forget() }
     }
 
     /// Loads what was loaded last when the table is gone, and says whether that was so.
@@ -342,7 +354,7 @@ impl Firewall {
             iptables::remove().await?;
         }
         self.memory.forget_guard()?;
-        self.note(None, "")
+        self.noted.forget()
     }
 }
 
@@ -425,20 +437,6 @@ fn port(element: &str) -> Option<HostPort> {
 
 fn hash(text: &[u8]) -> String {
     hex(&Sha256::digest(text))
-}
-
-/// The state of all rules, as a word that no other state has: boot, network namespace, generation.
-///
-/// `None` where the kernel does not tell: then the table is read each time.
-fn now() -> Option<String> {
-    let boot = machine::boot()?;
-    let namespace = fs::metadata("/proc/self/ns/net").ok()?.ino();
-    let generation = netlink::generation().ok()?;
-    Some(format!("{boot} {namespace} {generation}"))
-}
-
-fn line(now: &str, source: &str) -> String {
-    format!("{now} {source}\n")
 }
 
 /// Sets whose elements the kernel gives back one by one: who may reach which port depends on them.

@@ -25,7 +25,7 @@ use crate::plan::{Step, StepId};
 use crate::settings::{Root, zone};
 use crate::state::layer::{Layer, LayerQuery};
 use crate::state::trouble::{Autopsy, Trouble};
-use crate::state::{Bridge, Observed, ObservedGuard, ObservedNetwork, Query};
+use crate::state::{Bridge, Observed, ObservedGuard, ObservedNetwork, PacketFilter, Query};
 
 /// Whether `step` asks something of the engine.
 pub const fn asks_engine(step: &Step) -> bool {
@@ -115,16 +115,32 @@ impl System {
         Box::pin(async move { tokio::join!(engine.list(), engine.happened(since)) })
     }
 
+    /// What the guard is, and where there is one, the rules beside it about `bridge`; whose they are is asked
+    /// meanwhile, and whoever needs it hears why there was no answer.
+    async fn look_at_rules(
+        &self,
+        filter: PacketFilter,
+        bridge: Option<&Bridge>,
+        note: bool,
+    ) -> Result<(ObservedGuard, Option<firewall::Read>), Error> {
+        let beside = async {
+            // A guard that is not there comes first.
+            let bridge = bridge.filter(|_| self.firewall.may_be_there())?;
+            // The request first: a process is waited for until it has begun.
+            Some(tokio::join!(self.engine.is_podman(), firewall::Read::about(bridge)).1)
+        };
+        let (beside, guard) = tokio::join!(beside, self.firewall.observe(filter, note));
+        Ok((guard?, beside))
+    }
+
     /// Adds which of the engine's rules are gone.
     async fn miss_rules(
         &self,
         bridge: &Bridge,
+        read: Option<firewall::Read>,
         note: bool,
         observed: &mut Observed,
     ) -> Result<(), Error> {
-        if self.firewall.is_beside_untouched(bridge) {
-            return Ok(());
-        }
         let is_podman = self.engine.is_podman().await?;
         let others: Vec<(&str, &BTreeSet<Ipv4Net>)> = observed
             .foreign
@@ -138,7 +154,7 @@ impl System {
         } else {
             firewall::Expected::AsBefore
         };
-        let missed = self.firewall.missed_rules(bridge, &expected, note).await?;
+        let missed = self.firewall.missed_rules(bridge, read, &expected, note).await?;
         observed.facts.is_podman = is_podman;
         observed.facts.lost_rules = missed.tables;
         observed.facts.foreign_without_rules = missed.others;
@@ -177,15 +193,17 @@ impl Host for System {
         // Records that somebody kept locked may have taken longer than the engine's answer has time.
         let ahead = self.ahead.0.take().filter(|(begun, _)| begun.elapsed() < FRESH);
         let asked = ahead.map_or_else(|| self.ask(), |(_, asked)| asked);
+        let beside = query.bridge.as_ref();
+        let beside = beside.filter(|bridge| !self.firewall.is_beside_untouched(bridge));
         let around = async {
-            let guard = self.firewall.observe(filter, query.note).await?;
+            let rules = self.look_at_rules(filter, beside, query.note).await?;
             let files = file::observe(&query.targets, &self.memory)?;
-            Ok::<_, Error>((guard, files, network::facts(query, &self.root)?))
+            Ok::<_, Error>((rules, files, network::facts(query, &self.root)?))
         };
         let ((listed, happened), around) = tokio::join!(asked, around);
         let mut engine = Box::pin(self.engine.observe(listed, query)).await?;
         Box::pin(self.look_into(happened, &mut engine)).await?;
-        let (guard, files, facts) = around?;
+        let ((guard, read), files, facts) = around?;
         let mut observed = Observed {
             guard,
             files,
@@ -198,11 +216,11 @@ impl Host for System {
             observed.in_force = self.firewall.in_force(&observed.guard).await?;
         }
         // A guard that is gone comes first; the look after its load sees the rest.
-        if let Some(bridge) = &query.bridge
+        if let Some(bridge) = beside
             && observed.network == ObservedNetwork::Right
             && matches!(observed.guard, ObservedGuard::Loaded(_))
         {
-            self.miss_rules(bridge, query.note, &mut observed).await?;
+            self.miss_rules(bridge, read, query.note, &mut observed).await?;
         }
         health::Findings::below(&self.root).tell(&mut observed);
         network::taken(query, &mut observed).await?;

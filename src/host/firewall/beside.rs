@@ -16,6 +16,8 @@ use crate::host::{Error, command, file};
 use crate::settings::Root;
 use crate::state::Bridge;
 
+use super::noted::{now, place};
+
 /// What is remembered, until the next boot, of the rules of others.
 #[derive(Clone, Debug)]
 pub(super) struct Beside {
@@ -31,19 +33,20 @@ impl Beside {
     pub(super) fn is_untouched(&self, bridge: &Bridge) -> bool {
         let seen = fs::read_to_string(&self.seen).unwrap_or_default();
         let mut lines = seen.lines();
-        lines.next() == super::now().as_deref() && lines.next() == Some(name(bridge).as_str())
+        lines.next() == now().as_deref() && lines.next() == Some(name(bridge).as_str())
     }
 
-    /// The tables that spoke of `bridge` and do so no more, and what else is `expected`.
-    pub(super) async fn missed(
+    /// The tables that spoke of `bridge` and do so no more in what was `read`, and what else is `expected`.
+    pub(super) fn missed(
         &self,
         bridge: &Bridge,
+        read: Read,
         expected: &Expected<'_>,
         note: bool,
     ) -> Result<Missed, Error> {
-        let before = super::now();
+        let Read { before, rules } = read;
         let known = self.known(bridge, before.as_deref());
-        let Some(rules) = Rules::read(bridge).await else { return Ok(Missed::default()) };
+        let Some(rules) = rules else { return Ok(Missed::default()) };
         let found = rules.tables(bridge);
         let missed = match expected {
             Expected::AsBefore => Missed { tables: gone(&known, &found), ..Missed::default() },
@@ -62,7 +65,7 @@ impl Beside {
             },
         };
         let is_whole = missed == Missed::default();
-        let unchanged = before.filter(|before| super::now().as_ref() == Some(before));
+        let unchanged = before.filter(|before| now().as_ref() == Some(before));
         if let Some(now) = unchanged.filter(|_| note && is_whole) {
             let lines = [now, name(bridge)].into_iter().chain(found);
             let text = lines.collect::<Vec<_>>().join("\n") + "\n";
@@ -111,12 +114,24 @@ fn name(bridge: &Bridge) -> String {
     format!("{} {}", bridge.name, bridge.subnet)
 }
 
-/// Boot and network namespace of a generation.
-fn place(now: &str) -> &str {
-    now.rsplit_once(' ').map_or(now, |(place, _)| place)
+/// The rules of this machine, read when nobody has asked yet what is missed.
+#[derive(Debug)]
+pub struct Read {
+    /// The generation before it was read.
+    before: Option<String>,
+    rules: Option<Rules>,
+}
+
+impl Read {
+    /// All that is to be known about `bridge`.
+    pub async fn about(bridge: &Bridge) -> Self {
+        let before = now();
+        Self { before, rules: Rules::read(bridge).await }
+    }
 }
 
 /// All rules of this machine, as far as a program is there that tells them.
+#[derive(Debug)]
 struct Rules {
     saved: Option<String>,
     listed: Option<String>,

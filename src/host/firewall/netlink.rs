@@ -15,23 +15,23 @@ use nix::sys::socket::{MsgFlags, SockProtocol, recv, send};
 use crate::host::netlink::{self, Heard, Message, attribute, messages, request};
 
 /// `NFNL_SUBSYS_NFTABLES`, in the upper half of a message's type.
-const SUBSYSTEM: u16 = 10;
+pub(super) const SUBSYSTEM: u16 = 10;
 const GETTABLE: u16 = 1;
 const NEWGEN: u16 = 15;
 const GETGEN: u16 = 16;
-const NLMSG_ERROR: u16 = 2;
-const NLM_F_REQUEST: u16 = 1;
+pub(super) const NLMSG_ERROR: u16 = 2;
+pub(super) const NLM_F_REQUEST: u16 = 1;
 /// `NFNLGRP_NFTABLES` is group 7; the address has a bit for each group.
 const GROUP: u32 = 1 << 6;
 /// `NFPROTO_INET`.
-const INET: u8 = 1;
+pub(super) const INET: u8 = 1;
 /// In all messages about a table, or what is in one, the table's name.
-const TABLE_NAME: u16 = 1;
+pub(super) const TABLE_NAME: u16 = 1;
 const GEN_ID: u16 = 1;
 const GEN_PROC_PID: u16 = 2;
 const GEN_PROC_NAME: u16 = 3;
 /// Length of `struct nfgenmsg`, whose first byte is the family.
-const FAMILY: usize = 4;
+pub(super) const FAMILY: usize = 4;
 
 /// How often the rules of this network namespace were changed; it starts anew with the machine.
 ///

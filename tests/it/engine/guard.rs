@@ -86,11 +86,41 @@ fn rules_that_nobody_has_changed_are_not_read() {
 
     lab.wharf_alone(&["apply"]).succeeded();
 
-    // Somebody's change, of whatever table, is a reason to look.
+    // After somebody's change of another table the kernel is asked, and no program.
     lab.nft(&["add", "table", "inet", "mine"]);
+    lab.wharf_alone(&["apply"]).succeeded();
+
+    lab.nft(&["add", "chain", "inet", "wharf", "mine"]);
     lab.wharf_alone(&["apply"]).ended_with(1).complains_of(&["nft"]);
     apply(&lab);
     lab.wharf_alone(&["apply"]).succeeded();
+}
+
+#[test]
+fn whatever_others_change_in_the_guard_is_seen() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, &format!("{} access private", web("shop", 8080)));
+    apply(&lab);
+    for change in [
+        "add element inet wharf local4 { 203.0.113.0/24 }",
+        "delete element inet wharf private { tcp . 8080 }",
+        "insert rule inet wharf forward accept",
+        "add chain inet wharf mine",
+        "chain inet wharf forward { policy drop; }",
+        "add set inet wharf mine { type ipv4_addr; }",
+        "add counter inet wharf mine",
+        "add table inet wharf { flags dormant; }",
+        "delete table inet wharf",
+    ] {
+        let plan = lab.wharf(&["plan"]).succeeded().stdout;
+        assert!(!plan.contains("load guard"), "before {change}: {plan}");
+        lab.nft(&[change]);
+        let plan = lab.wharf(&["plan"]).stdout;
+        assert!(plan.contains("load guard"), "{change}: {plan}");
+        apply(&lab);
+    }
+    assert!(closed(&lab.wan_get(&format!("http://{HOST_WAN}:8080/"))));
+    until_page(WEB_TEXT, || lab.lan_get(&format!("http://{HOST_LAN}:8080/")));
 }
 
 #[test]
