@@ -75,7 +75,9 @@ inside() { nsenter --net="/run/netns/$lab" -- "$@"; }
 start_engine() {
 	ip netns add "$lab"
 	inside ip link set lo up
-	mkdir "$WHARF_ROOT"
+	# As on a host, what does not outlive a boot is in memory.
+	mkdir -p "$WHARF_ROOT/run"
+	mount -t tmpfs "$lab" "$WHARF_ROOT/run"
 	cat >"$dir/containerd.toml" <<-TOML
 		version = 2
 		root = "$dir/containerd-data"
@@ -166,6 +168,15 @@ all_are() { # STATUS
 	done
 }
 
+at_once() { # COUNT NUMBER...: those that make a difference, up to the first that is all of COUNT
+	local count=$1 number
+	shift
+	for number in "$@"; do
+		echo "$number"
+		[ "$number" -lt "$count" ] || break
+	done
+}
+
 from_nothing() { # COUNT
 	local at_a_time
 	records "$1" plain
@@ -174,7 +185,7 @@ from_nothing() { # COUNT
 	records "$1" links
 	measure "$dir/times-links" "$wharf" apply
 	nothing
-	for at_a_time in 1 4 8 16; do
+	for at_a_time in $(at_once "$1" 1 4 8 16); do
 		# One by one takes its time, and is never the best of many.
 		[ "$1" -le 10 ] || [ "$at_a_time" -gt 1 ] || continue
 		measure "$dir/times-up-$at_a_time" "$floor" up "$1" "$at_a_time" demo-db
@@ -190,13 +201,13 @@ one_changed() { # COUNT RUN
 	measure "$dir/times-change" "$floor" change 200 demo-db
 }
 
-all_stopped() { # the container of each record runs before and after
+all_stopped() { # COUNT: the container of each record runs before and after
 	local at_a_time
 	all_are disabled
 	measure "$dir/times-stopped" "$wharf" apply
 	all_are enabled
 	inside "$wharf" apply >/dev/null
-	for at_a_time in 4 8 16; do
+	for at_a_time in $(at_once "$1" 4 8 16); do
 		measure "$dir/times-stop-$at_a_time" "$floor" stop "$at_a_time"
 		# By the engine: wharf would take them for containers that end again and again.
 		inside "$floor" start 8
@@ -243,7 +254,7 @@ for count in "$@"; do
 	done
 	curl -sS --fail --unix-socket "$dir/docker.sock" -X DELETE "http://engine/containers/box200?force=true"
 	for _ in $(seq "$RUNS"); do
-		all_stopped
+		all_stopped "$count"
 	done
 	nothing
 
