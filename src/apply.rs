@@ -36,22 +36,24 @@ impl Outcome {
     }
 }
 
-/// Performs the steps of `plan`, at most `parallel` at a time; when `stop` is set, those under way
-/// are finished and no more are begun.
+/// Performs the steps of `plan`, at most `parallel` of those that ask the engine at a time; when `stop` is set,
+/// those under way are finished and no more are begun.
 pub async fn apply<H: Host>(plan: &Plan, host: &H, parallel: usize, stop: &AtomicBool) -> Outcome {
     let mut outcome = Outcome::default();
     let mut waiting: BTreeSet<StepId> = (0..plan.steps.len()).collect();
     let mut under_way = FuturesUnordered::new();
+    let mut asking = 0;
     let progress = host.progress();
     progress.inspect(|progress| progress.plan(plan.steps.len()));
     loop {
         let mut fresh = Vec::new();
-        while under_way.len() + fresh.len() < parallel.max(1) && !stop.load(Ordering::Relaxed) {
+        while !stop.load(Ordering::Relaxed) {
             // Each of many steps would else wait for its own time limit.
-            let without_engine = host.engine_away().is_some();
-            let may = |step: &Step| !without_engine || !host::asks_engine(step);
+            let is_away = host.engine_away().is_some();
+            let may = |step: &Step| may_begin(step, is_away, asking, parallel);
             let Some((id, planned)) = next(plan, &waiting, &outcome.done, may) else { break };
             waiting.remove(&id);
+            asking += usize::from(host::asks_engine(&planned.step));
             fresh.push((id, planned));
         }
         begin(host, &fresh);
@@ -64,6 +66,7 @@ pub async fn apply<H: Host>(plan: &Plan, host: &H, parallel: usize, stop: &Atomi
         }));
         // No permit is held while waiting for another: what is ready runs, what is not is not here.
         let Some((id, planned, begun, result)) = under_way.next().await else { break };
+        asking -= usize::from(host::asks_engine(&planned.step));
         host.end(id);
         progress.inspect(|progress| progress.end(id, result.is_ok()));
         alive::moved();
@@ -99,6 +102,12 @@ fn begin<H: Host>(host: &H, fresh: &[(StepId, &PlannedStep)]) {
     }
 }
 
+/// Whether `step` may begin while so many are `asking` the engine, or it is away. What is done on this machine
+/// alone takes nobody's place: a guard that is loaded would hold a container up that has nothing to do with it.
+fn may_begin(step: &Step, is_away: bool, asking: usize, parallel: usize) -> bool {
+    !host::asks_engine(step) || (!is_away && asking < parallel.max(1))
+}
+
 /// The step to begin next: of those that may, and whose needs are done, the lowest priority, else plan
 /// order.
 fn next<'a>(
@@ -112,4 +121,19 @@ fn next<'a>(
         .filter_map(|id| Some((*id, plan.steps.get(*id)?)))
         .filter(|(_, step)| step.needs.is_subset(done) && may(&step.step))
         .min_by_key(|(id, step)| (step.priority, *id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_asks_the_engine_waits_for_its_turn() {
+        let ours = Step::LoadGuard { file: "/etc/wharf/guard.nft".into(), hash: "a".to_owned() };
+        let asks = Step::RemoveNetwork("wharf0".to_owned());
+        assert!(may_begin(&asks, false, 3, 4) && !may_begin(&asks, false, 4, 4));
+        assert!(!may_begin(&asks, true, 0, 4));
+        assert!(may_begin(&asks, false, 0, 0), "one at a time, at least");
+        assert!(may_begin(&ours, false, 4, 4) && may_begin(&ours, true, 4, 4));
+    }
 }
