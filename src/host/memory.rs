@@ -69,13 +69,13 @@ impl Memory {
         serde_json::from_slice(&fs::read(self.spec_file(name)).ok()?).ok()
     }
 
-    /// Keeps `spec`.
+    /// Keeps `spec`; when it is lost, a reason is told without the values of before.
     ///
     /// # Errors
     ///
     /// It cannot be written.
     pub fn remember_spec(&self, spec: &ContainerSpec) -> Result<(), Error> {
-        write(&self.spec_file(&spec.name), spec.canonical().to_string().as_bytes())
+        jot(&self.spec_file(&spec.name), spec.canonical().to_string().as_bytes())
     }
 
     /// Drops what is kept of `name`.
@@ -231,8 +231,7 @@ impl Memory {
     ///
     /// It cannot be written.
     pub fn remember_records(&self, fingerprint: &str) -> Result<(), Error> {
-        let path = self.records_file();
-        file::jot(&path, fingerprint.as_bytes()).map_err(|source| Error::File { path, source })
+        jot(&self.records_file(), fingerprint.as_bytes())
     }
 
     fn guard_file(&self) -> PathBuf {
@@ -342,6 +341,10 @@ impl Memory {
 
 fn was_off(boot: &str) -> String {
     format!("net.ipv4.ip_forward was 0 in boot {boot}\n")
+}
+
+fn jot(path: &Path, content: &[u8]) -> Result<(), Error> {
+    file::jot(path, content).map_err(|source| Error::File { path: path.to_owned(), source })
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<(), Error> {
