@@ -8,7 +8,8 @@
 #   calls, 1 to 16 create network, then create and start each container; that many at a time
 # One changed: one record is. The calls stop, remove, create and start its container and are done; wharf
 #   starts the new one before the old one goes, and has seen it answer at its port when it is done.
-# All stopped: every record is disabled; the calls are 4, 8 and 16 stops at a time.
+# All stopped: every record is disabled; the calls are 4, 8 and 16 stops at a time. With links the guard closes
+#   them meanwhile.
 # No-op: everything runs; `wharf apply` against one list call, and against one by a client that asks for
 #   the engine's version first, as docker and compose do.
 # All are whole processes, measured from outside; medians, and the least and the most beside them, and
@@ -201,12 +202,16 @@ one_changed() { # COUNT RUN
 	measure "$dir/times-change" "$floor" change 200 demo-db
 }
 
-all_stopped() { # COUNT: the container of each record runs before and after
-	local at_a_time
+stopped() { # FILE: the container of each record runs before and after
 	all_are disabled
-	measure "$dir/times-stopped" "$wharf" apply
+	measure "$1" "$wharf" apply
 	all_are enabled
 	inside "$wharf" apply >/dev/null
+}
+
+all_stopped() { # COUNT: the records have no links
+	local at_a_time
+	stopped "$dir/times-stopped"
 	for at_a_time in $(at_once "$1" 4 8 16); do
 		measure "$dir/times-stop-$at_a_time" "$floor" stop "$at_a_time"
 		# By the engine: wharf would take them for containers that end again and again.
@@ -254,6 +259,11 @@ for count in "$@"; do
 	done
 	curl -sS --fail --unix-socket "$dir/docker.sock" -X DELETE "http://engine/containers/box200?force=true"
 	for _ in $(seq "$RUNS"); do
+		stopped "$dir/times-stopped-links"
+	done
+	records "$count" plain
+	inside "$wharf" apply >/dev/null
+	for _ in $(seq "$RUNS"); do
 		all_stopped "$count"
 	done
 	nothing
@@ -270,7 +280,9 @@ for count in "$@"; do
 	row "wharf apply" "$dir/times-changed" "$(median "$dir/times-change")"
 	row "stop, remove, create, start" "$dir/times-change"
 	echo " all stopped"
-	row "wharf apply" "$dir/times-stopped" "$(best "$dir"/times-stop-*)"
+	floor_of=$(best "$dir"/times-stop-*)
+	row "wharf apply" "$dir/times-stopped" "$floor_of"
+	row "wharf apply, with links" "$dir/times-stopped-links" "$floor_of"
 	for file in $(printf '%s\n' "$dir"/times-stop-* | sort -V); do
 		row "engine calls, ${file##*-} at a time" "$file"
 	done
