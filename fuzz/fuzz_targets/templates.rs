@@ -25,7 +25,12 @@ fuzz_target!(|data: &[u8]| {
     let fragments: Vec<_> = parts
         // Tera counts as far as it is told to: that is the author's business.
         .filter(|part| !part.windows(5).any(|word| word == b"range"))
-        .map(|part| Fragment { origin: "f".to_owned(), content: part.to_vec(), dialect })
+        .map(|part| Fragment {
+            origin: "f".to_owned(),
+            content: part.to_vec(),
+            dialect,
+            is_built_in: false,
+        })
         .collect();
     for fragment in &fragments {
         let text = String::from_utf8_lossy(&fragment.content);

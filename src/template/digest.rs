@@ -164,7 +164,7 @@ mod tests {
             desired("", &wiki.replace("WebAlias|wiki", "WebAlias|other")),
             desired("", &wiki.replace("enabled", "disabled")),
             desired("|LocalNetworks|192.0.2.0/24", wiki),
-            desired("|NameService|dnsmasq|LocalNetworks|10.77.0.0/24", wiki),
+            desired("|NameService|dnsmasq", &text("|access|localhost")),
             desired("|EngineOptions|daemon.json|StorageDriver|overlay2", wiki),
         ];
         let mut differing = BTreeSet::new();
