@@ -22,9 +22,9 @@ use crate::host::file;
 /// How long containers are trusted on an engine that does not say what happened to them.
 const BLIND: i64 = 3_600_000_000_000;
 
-/// As many events as Docker Engine remembers. Podman tells all that its journal has, also of others' containers: a
-/// longer answer is as good as a lost one, and the next one begins at its end.
-const MOST: usize = 256;
+/// An answer that is longer is not asked for again by the next process: its end is written down. Podman tells all
+/// that its journal has, also of others' containers.
+const LONG: usize = 256;
 
 /// How far is looked back when nothing was seen yet.
 const BACK: i64 = 600_000_000_000;
@@ -64,11 +64,17 @@ impl Seen {
         Self { path, known, kept: RefCell::new(None), has_news: Cell::new(false) }
     }
 
-    /// Since when events are to be asked for.
+    /// Since when events are to be asked for: never from a moment that is to come, as after the clock was set back,
+    /// which engines refuse.
     pub fn since(&self) -> i64 {
         self.read();
-        let known = self.known.borrow();
-        known.last.as_ref().map_or_else(|| known.all_at.max(happened::now() - BACK), |last| last.at)
+        let (known, now) = (self.known.borrow(), happened::now());
+        let since = match &known.last {
+            Some(last) => last.at,
+            None if known.all_at == 0 => now - BACK,
+            None => known.all_at,
+        };
+        since.min(now)
     }
 
     /// The containers of `there`, by record, that must be looked into, and when they were changed, after the
@@ -80,11 +86,13 @@ impl Seen {
     ) -> BTreeMap<ContainerName, Option<i64>> {
         let mut known = self.known.borrow_mut();
         let now = happened::now();
-        let latest = happened.as_ref().map(|events| events.last().cloned());
+        let latest = happened.as_ref().and_then(|events| events.last().cloned());
+        let is_long = happened.as_ref().is_some_and(|events| events.len() > LONG);
         let news = news(&known, happened, now);
         if news.is_none() {
-            // What the engine still knows of is where the next answer goes on.
-            known.last = latest.unwrap_or_else(|| known.last.take());
+            // What the engine still knows of is where the next answer goes on. A question that was not answered
+            // is not asked again: it may have been too long for an answer in time.
+            known.last = latest;
             for name in there.keys() {
                 known.doubtful.entry(name.clone()).or_insert(None);
             }
@@ -101,6 +109,7 @@ impl Seen {
         }
         if let Some(last) = events.last() {
             known.last = Some(last.clone());
+            self.has_news.set(self.has_news.get() || is_long);
         }
         let is_other = |name: &ContainerName, id: &String| known.made.get(name) != Some(id);
         there
@@ -186,12 +195,11 @@ impl Seen {
 fn news(known: &Known, happened: Option<Vec<Event>>, now: i64) -> Option<Vec<Event>> {
     let is_blind = !(0..BLIND).contains(&(now - known.all_at));
     match (happened, &known.last) {
-        (Some(events), _) if events.len() > MOST => None,
         (Some(events), Some(last)) => {
             let at = events.iter().position(|event| event == last)?;
             Some(events.into_iter().skip(at + 1).collect())
         }
-        (events, _) if !is_blind => Some(events.unwrap_or_default()),
+        (events, None) if !is_blind => Some(events.unwrap_or_default()),
         _ => None,
     }
 }
@@ -277,11 +285,43 @@ mod tests {
         for lost in [vec![], vec![event(90, "1", "start")]] {
             assert_eq!(again(&place).doubtful(Some(lost), &there()).len(), 2);
         }
-        // One that cannot say is believed for a while.
-        assert!(again(&place).doubtful(None, &there()).is_empty());
+    }
+
+    #[test]
+    fn an_engine_that_does_not_say_is_believed_for_a_while_after_one_look() {
+        let (place, _) = settled();
         let seen = again(&place);
+        let before = happened::now();
+        assert_eq!(seen.doubtful(None, &there()).len(), 2);
+        seen.keep(&there(), |_| true);
+        // It may have been too much for an answer in time: less is asked next.
+        let seen = again(&place);
+        assert!(seen.since() >= before);
+        assert!(seen.doubtful(None, &there()).is_empty());
         seen.known.borrow_mut().all_at -= BLIND;
         assert_eq!(seen.doubtful(None, &there()).len(), 2);
+    }
+
+    #[test]
+    fn what_happened_after_a_long_pause_without_events_is_asked_for() {
+        let (_place, seen) = settled();
+        let long_ago = happened::now() - 6 * BACK;
+        let mut known = seen.known.borrow_mut();
+        (known.last, known.all_at) = (None, long_ago);
+        drop(known);
+        assert_eq!(seen.since(), long_ago);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_costs_one_look() {
+        let (place, seen) = settled();
+        let ahead = event(happened::now() + BLIND, "1", "start");
+        seen.doubtful(Some(vec![event(10, "2", "start"), ahead]), &there());
+        assert!(seen.since() <= happened::now(), "engines refuse what is to come");
+        assert_eq!(seen.doubtful(Some(vec![]), &there()).len(), 2);
+        seen.keep(&there(), |_| true);
+        let seen = again(&place);
+        assert!(seen.doubtful(Some(vec![]), &there()).is_empty());
     }
 
     #[test]
@@ -289,15 +329,17 @@ mod tests {
         let (place, seen) = settled();
         let events = |from: i64, to| (from..=to).map(|at| event(at, "foreign", "start"));
         let known = || [event(10, "2", "start")].into_iter();
-        let few = known().chain(events(11, 265)).collect();
-        assert!(seen.doubtful(Some(few), &there()).is_empty());
+        assert!(seen.doubtful(Some(known().chain(events(11, 265)).collect()), &there()).is_empty());
+        seen.keep(&there(), |_| true);
+        assert_eq!(again(&place).since(), 10, "nothing is written for a short one");
         let seen = again(&place);
-        let many = known().chain(events(11, 266)).collect();
-        assert_eq!(seen.doubtful(Some(many), &there()).len(), 2, "nobody can say");
+        let update = [event(267, "1", "update")];
+        let many = known().chain(events(11, 266)).chain(update.clone()).collect();
+        assert_eq!(seen.doubtful(Some(many), &there()), [(name("one"), Some(267))].into());
         seen.keep(&there(), |_| true);
         let seen = again(&place);
-        assert_eq!(seen.since(), 266);
-        assert!(seen.doubtful(Some(events(266, 270).collect()), &there()).is_empty());
+        assert_eq!(seen.since(), 267);
+        assert!(seen.doubtful(Some(update.into()), &there()).is_empty());
     }
 
     #[test]

@@ -48,15 +48,14 @@ impl Engine {
             .until(&seconds(now()))
             .filters(&filters.into())
             .build();
-        let all = self.client().events(Some(options)).try_collect::<Vec<EventMessage>>();
+        let all = self.client().events(Some(options));
+        // Each carries all labels of its container, and they may be many.
+        let all = all.try_filter_map(async |message| Ok(event(message))).try_collect();
         let answered = timeout(PATIENCE.min(self.limit), all).await.ok()?;
-        match answered {
-            Ok(all) => Some(all.into_iter().filter_map(event).collect()),
-            Err(error) => {
-                tracing::debug!(%error, "the engine does not tell what happened");
-                None
-            }
+        if let Err(error) = &answered {
+            tracing::debug!(%error, "the engine does not tell what happened");
         }
+        answered.ok()
     }
 }
 
