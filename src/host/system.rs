@@ -154,7 +154,12 @@ impl System {
         } else {
             firewall::Expected::AsBefore
         };
-        let missed = self.firewall.missed_rules(bridge, read, &expected, note).await?;
+        let is_early = read.is_some();
+        let mut missed = self.firewall.missed_rules(bridge, read, &expected, note).await?;
+        if is_early && missed != firewall::Missed::default() {
+            // They were read before the engine told who runs; one that has begun in between has its rules by now.
+            missed = self.firewall.missed_rules(bridge, None, &expected, note).await?;
+        }
         observed.facts.is_podman = is_podman;
         observed.facts.lost_rules = missed.tables;
         observed.facts.foreign_without_rules = missed.others;

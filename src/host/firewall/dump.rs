@@ -76,6 +76,10 @@ impl Print {
             };
             for message in messages(&buffer[..length]) {
                 match message.kind {
+                    // A list that ends early says so in its end (`netlink_dump_done` of the kernel).
+                    NLMSG_DONE if !message.body.starts_with(&0_i32.to_ne_bytes()) => {
+                        return Err(io::Error::other("the kernel's list ends early"));
+                    }
                     NLMSG_DONE => return Ok(()),
                     NLMSG_ERROR => return Err(io::Error::other("the kernel does not list it")),
                     _ if message.attribute(FAMILY, TABLE_NAME) != Some(&self.table) => {}
