@@ -74,6 +74,8 @@ pub struct Engine {
     client: Client,
     is_podman: OnceLock<bool>,
     endpoint: String,
+    /// Whether it is at a socket of this host.
+    is_here: bool,
     limit: Duration,
     /// For each sign of life of a pull or a load.
     silence: Duration,
@@ -109,6 +111,7 @@ impl Engine {
             client: Client::new(endpoint, version)?,
             is_podman: OnceLock::new(),
             endpoint: endpoint.to_string(),
+            is_here: matches!(endpoint, Endpoint::Unix(_)),
             limit,
             silence: image::SILENCE,
             away: watch::Sender::new(None),

@@ -51,7 +51,7 @@ impl Engine {
         query: &LayerQuery,
     ) -> Result<Option<Layer>, HostError> {
         let Some(found) = self.inspect(&query.id).await? else { return Ok(None) };
-        let changes = if has_written_nothing(&found) {
+        let changes = if self.is_here && has_written_nothing(&found) {
             Some(Vec::new())
         } else {
             self.changes(name, &query.id).await?
@@ -156,8 +156,8 @@ async fn is_empty(path: &Path) -> bool {
 }
 
 /// Whether it is seen without asking: all that a container writes or deletes is in the upper directory of its overlay
-/// (`overlayfs.rst` of the kernel), whose name is a hash that no other machine has. The engine takes ten milliseconds
-/// for the comparison.
+/// (`overlayfs.rst` of the kernel), whose name is a hash that only a copy of this machine has. The engine takes ten
+/// milliseconds for the comparison.
 fn has_written_nothing(found: &ContainerInspectResponse) -> bool {
     let data = found.graph_driver.as_ref().map(|driver| &driver.data);
     let upper = data.and_then(|data| data.get("UpperDir"));
