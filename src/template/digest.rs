@@ -5,6 +5,7 @@
 //! A pass in which only a limit or a status has changed renders no guard again, because the guard asks for
 //! nothing that says so.
 
+use bstr::ByteSlice;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -87,12 +88,17 @@ fn hash(part: &impl Serialize) -> Option<String> {
 }
 
 /// The words of `text` that can be variables. A line that begins with `#` and has no brace is a comment of the
-/// file: within a tag it would be none of the language.
+/// file, unless it is within a tag, where it can be in a string.
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let is_comment = |line: &&[u8]| {
-        line.trim_ascii_start().starts_with(b"#") && !line.iter().any(|b| matches!(b, b'{' | b'}'))
-    };
-    let lines = text.split(|byte| *byte == b'\n').filter(move |line| !is_comment(line));
+    let mut is_in_tag = false;
+    let lines = text.split(|byte| *byte == b'\n').filter(move |line| {
+        let has_brace = line.iter().any(|byte| matches!(byte, b'{' | b'}'));
+        let is_comment = !is_in_tag && !has_brace && line.trim_ascii_start().starts_with(b"#");
+        let ends_with = [b"{{", b"{%", b"{#", b"}}", b"%}", b"#}"].map(|mark| line.rfind(mark));
+        let [opens, closes] = [&ends_with[..3], &ends_with[3..]].map(|at| at.iter().max().copied());
+        is_in_tag = if opens == closes { is_in_tag } else { opens > closes };
+        !is_comment
+    });
     lines.flat_map(|line| line.split(|b| !b.is_ascii_alphanumeric() && *b != b'_'))
 }
 
@@ -206,5 +212,6 @@ mod tests {
         assert_eq!(found("# {{ guard.subnet }}\n").len(), 1);
         assert_eq!(found("{{ x |\n guard }}\n").len(), 1);
         assert_eq!(found("a # guard").len(), 1);
+        assert_eq!(found("{% set head = \"\n# \" ~ guard.subnet\n%}{{ head }}\n# guard").len(), 1);
     }
 }
