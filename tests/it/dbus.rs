@@ -456,6 +456,9 @@ fn how_far_a_pass_is_is_told_in_numbers_to_all_and_in_names_to_who_may_ask() {
     let Some(lab) = Lab::new() else { return };
     let Some(bus) = Bus::new(false) else { return };
     shop(&lab);
+    // Its stop takes more than the time between two signals.
+    let deaf = "sh -c 'trap \"\" TERM; while :; do sleep 1; done'";
+    lab.db(&["docker_containers", "setprop", "shop", "Command", deaf, "StopGrace", "2"]);
     let address = bus.address();
     let _daemon =
         lab.spawn_wharfd(&[("WHARF_INTERVAL", "3600"), ("DBUS_SYSTEM_BUS_ADDRESS", &address)]);
@@ -467,6 +470,7 @@ fn how_far_a_pass_is_is_told_in_numbers_to_all_and_in_names_to_who_may_ask() {
     signals.args(["monitor", "--json=short", "--match"]);
     signals.arg(format!("type='signal',interface='{NAME}',member='PassProgress'"));
     let mut signals = Daemon::spawn(&mut signals, lab.scratch("signals"));
+    signals.wait_for(SOON, "it listens", |log| log.contains("Monitoring"));
     std::thread::scope(|scope| {
         let stop = scope.spawn(|| bus.call(None, &["Stop", "s", "shop"]));
         wait_until(SOON, "the step is told", || {
