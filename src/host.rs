@@ -48,6 +48,7 @@ pub mod sysctl;
 pub mod syslog;
 mod system;
 pub mod target;
+mod tcp;
 pub mod turn;
 pub mod unit;
 

@@ -11,11 +11,17 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
+    socket,
 };
 
 /// Length of `struct nlmsghdr`.
 pub(super) const HEADER: usize = 16;
+
+pub(super) const NLMSG_ERROR: u16 = 2;
+pub(super) const NLMSG_DONE: u16 = 3;
+pub(super) const NLM_F_REQUEST: u16 = 1;
+pub(super) const NLM_F_DUMP: u16 = 0x300;
 
 /// Opens a socket of `protocol` that hears the groups of `groups`, a bit for each; 0 for none.
 ///
@@ -52,17 +58,51 @@ pub(super) fn hear(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Heard> {
     }
 }
 
-/// A message to netfilter: `struct nlmsghdr`, `struct nfgenmsg` of `family`, attributes.
-pub(super) fn request(kind: u16, flags: u16, family: u8, attributes: &[u8]) -> Vec<u8> {
-    let nfgenmsg = [family, 0, 0, 0];
-    let length = HEADER + nfgenmsg.len() + attributes.len();
-    let mut bytes = u32::try_from(length).unwrap_or_default().to_ne_bytes().to_vec();
+/// Has the kernel list what message `kind` with `body` asks for on `socket`, and gives each message to `take`.
+///
+/// # Errors
+///
+/// The kernel does not list it, or not to its end: what a list failed with is in its last message
+/// (`netlink_dump_done` of the kernel).
+pub(super) fn dump(
+    socket: &OwnedFd,
+    kind: u16,
+    body: &[u8],
+    mut take: impl FnMut(&Message<'_>),
+) -> io::Result<()> {
+    send(socket.as_raw_fd(), &asking(kind, NLM_F_REQUEST | NLM_F_DUMP, body), MsgFlags::empty())?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let Heard::Bytes(length) = hear(socket, &mut buffer)? else {
+            return Err(io::Error::other("a list of the kernel was cut off"));
+        };
+        for message in messages(&buffer[..length]) {
+            match message.kind {
+                NLMSG_DONE | NLMSG_ERROR => return message.error().map_or(Ok(()), Err),
+                _ => take(&message),
+            }
+        }
+    }
+}
+
+/// A message to the kernel: `struct nlmsghdr`, `body`.
+fn asking(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+    let mut bytes = u32::try_from(HEADER + body.len()).unwrap_or_default().to_ne_bytes().to_vec();
     bytes.extend(kind.to_ne_bytes());
     bytes.extend(flags.to_ne_bytes());
     bytes.extend([0; 8]);
-    bytes.extend(nfgenmsg);
-    bytes.extend(attributes);
+    bytes.extend(body);
     bytes
+}
+
+/// What follows `struct nlmsghdr` in a message to netfilter: `struct nfgenmsg` of `family`, attributes.
+pub(super) fn netfilter(family: u8, attributes: &[u8]) -> Vec<u8> {
+    [&[family, 0, 0, 0], attributes].concat()
+}
+
+/// A message to netfilter.
+pub(super) fn request(kind: u16, flags: u16, family: u8, attributes: &[u8]) -> Vec<u8> {
+    asking(kind, flags, &netfilter(family, attributes))
 }
 
 /// An attribute of a message.
@@ -84,6 +124,15 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// What an answer that is an error, or the end of a list, tells of a failure.
+    pub(super) fn error(&self) -> Option<io::Error> {
+        let code = self.body.get(..4).and_then(|bytes| bytes.try_into().ok());
+        let code = code.map_or(0, i32::from_ne_bytes);
+        // The end of a list is 0 or the length of its last part.
+        (code < 0 || self.kind == NLMSG_ERROR)
+            .then(|| Errno::from_raw(code.saturating_neg()).into())
+    }
+
     /// The attribute `kind` after a header of `header` bytes.
     pub(super) fn attribute(&self, header: usize, kind: u16) -> Option<&'a [u8]> {
         let mut rest = self.body.get(header..)?;

@@ -11,12 +11,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use ipnet::{IpNet, Ipv4Net};
-use procfs::net::{TcpState, route, tcp, tcp6};
+use procfs::net::{TcpState, route};
 
 pub use watch::Watch;
 
 use crate::db::value::Port;
-use crate::host::{Error, machine, outside, socket};
+use crate::host::{Error, machine, outside, socket, tcp};
 use crate::settings::{Root, zone};
 use crate::state::socket::{Holder, Socket};
 use crate::state::{Facts, Observed, Query};
@@ -171,12 +171,10 @@ pub(super) fn routes() -> Result<BTreeMap<IpNet, String>, Error> {
 
 /// The other ends of the TCP connections of this host.
 fn peers() -> Result<BTreeSet<Ipv4Addr>, Error> {
-    let of_four = tcp().map_err(kernel("TCP sockets"))?;
-    Ok(of_four
+    let all = tcp::sockets(&TcpState::Established).map_err(kernel("TCP sockets"))?;
+    Ok(all
         .into_iter()
-        .chain(tcp6().unwrap_or_default())
-        .filter(|entry| entry.state == TcpState::Established)
-        .filter_map(|entry| match entry.remote_address.ip() {
+        .filter_map(|found| match found.remote.ip() {
             IpAddr::V4(ip) => Some(ip),
             IpAddr::V6(ip) => ip.to_ipv4_mapped(),
         })

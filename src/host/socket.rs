@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
-use procfs::net::{TcpState, tcp, tcp6, udp, udp6};
+use procfs::net::{TcpState, udp, udp6};
 use procfs::process::{FDTarget, Process, all_processes};
 
 use crate::db::value::Protocol;
-use crate::host::Error;
+use crate::host::{Error, tcp};
 use crate::state::socket::{Holder, Socket};
 
 /// Every socket that takes what comes from anybody; nobody is asked yet who has it.
@@ -27,13 +27,10 @@ pub fn listening() -> Result<Vec<Socket>, Error> {
             found.push(Socket { protocol, address, port, inode, holder: None });
         }
     };
-    // A kernel without IPv6 has no tcp6 and udp6.
-    for entry in tcp().map_err(kernel("TCP sockets"))?.into_iter().chain(tcp6().unwrap_or_default())
-    {
-        if entry.state == TcpState::Listen {
-            add(Protocol::Tcp, entry.local_address, entry.inode);
-        }
+    for found in tcp::sockets(&TcpState::Listen).map_err(kernel("TCP sockets"))? {
+        add(Protocol::Tcp, found.local, found.inode);
     }
+    // A kernel without IPv6 has no udp6.
     for entry in udp().map_err(kernel("UDP sockets"))?.into_iter().chain(udp6().unwrap_or_default())
     {
         // A connected UDP socket is a client's.

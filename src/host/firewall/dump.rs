@@ -8,18 +8,16 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use nix::sys::socket::{MsgFlags, SockProtocol, send};
+use nix::sys::socket::SockProtocol;
 use sha2::{Digest, Sha256};
 
-use crate::host::netlink::{self, Heard, attribute, messages, request};
+use crate::host::netlink::{self, attribute, netfilter};
 use crate::state::container::hex;
 
-use super::netlink::{FAMILY, INET, NLM_F_REQUEST, NLMSG_ERROR, SUBSYSTEM, TABLE_NAME};
+use super::netlink::{FAMILY, INET, SUBSYSTEM, TABLE_NAME};
 
-const NLMSG_DONE: u16 = 3;
-const NLM_F_DUMP: u16 = 0x300;
 const GETTABLE: u16 = 1;
 const GETCHAIN: u16 = 4;
 const GETRULE: u16 = 7;
@@ -65,36 +63,20 @@ struct Print {
 impl Print {
     /// Adds what the kernel lists of `kind`; it may list other tables, too.
     fn add(&mut self, kind: u16, more: &[u8]) -> io::Result<()> {
-        let attributes = [attribute(TABLE_NAME, &self.table).as_slice(), more].concat();
-        let flags = NLM_F_REQUEST | NLM_F_DUMP;
-        let ask = request(SUBSYSTEM << 8 | kind, flags, INET, &attributes);
-        send(self.socket.as_raw_fd(), &ask, MsgFlags::empty())?;
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            let Heard::Bytes(length) = netlink::hear(&self.socket, &mut buffer)? else {
-                return Err(io::Error::other("a list of the kernel was cut off"));
-            };
-            for message in messages(&buffer[..length]) {
-                match message.kind {
-                    // A list that ends early says so in its end (`netlink_dump_done` of the kernel).
-                    NLMSG_DONE if !message.body.starts_with(&0_i32.to_ne_bytes()) => {
-                        return Err(io::Error::other("the kernel's list ends early"));
-                    }
-                    NLMSG_DONE => return Ok(()),
-                    NLMSG_ERROR => return Err(io::Error::other("the kernel does not list it")),
-                    _ if message.attribute(FAMILY, TABLE_NAME) != Some(&self.table) => {}
-                    told => {
-                        if told == SUBSYSTEM << 8 | NEWSET {
-                            self.sets.extend(message.attribute(FAMILY, SET_NAME).map(Vec::from));
-                        }
-                        let what = message.body.get(FAMILY..).unwrap_or_default();
-                        self.hash.update(told.to_ne_bytes());
-                        self.hash.update(what.len().to_ne_bytes());
-                        self.hash.update(what);
-                    }
-                }
+        let Self { socket, table, hash, sets } = self;
+        let attributes = [attribute(TABLE_NAME, table).as_slice(), more].concat();
+        netlink::dump(socket, SUBSYSTEM << 8 | kind, &netfilter(INET, &attributes), |message| {
+            if message.attribute(FAMILY, TABLE_NAME) != Some(table) {
+                return;
             }
-        }
+            if message.kind == SUBSYSTEM << 8 | NEWSET {
+                sets.extend(message.attribute(FAMILY, SET_NAME).map(Vec::from));
+            }
+            let what = message.body.get(FAMILY..).unwrap_or_default();
+            hash.update(message.kind.to_ne_bytes());
+            hash.update(what.len().to_ne_bytes());
+            hash.update(what);
+        })
     }
 }
 

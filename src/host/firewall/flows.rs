@@ -12,16 +12,15 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{MsgFlags, SockProtocol, send};
 
-use crate::host::netlink::{self, Heard, Message, attribute, messages, request};
+use crate::host::netlink::{
+    self, Heard, Message, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, attribute, messages,
+    request,
+};
 
 /// `NFNL_SUBSYS_CTNETLINK`, in the upper half of a message's type.
 const SUBSYSTEM: u16 = 1;
 const NEW: u16 = SUBSYSTEM << 8;
 const GET: u16 = SUBSYSTEM << 8 | 1;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLM_F_REQUEST: u16 = 1;
-const NLM_F_DUMP: u16 = 0x300;
 const NLA_F_NESTED: u16 = 0x8000;
 const ORIGINAL: u16 = 1;
 const ZONE: u16 = 18;

@@ -12,15 +12,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockProtocol, recv, send};
 
-use crate::host::netlink::{self, Heard, Message, attribute, messages, request};
+use crate::host::netlink::{
+    self, Heard, Message, NLM_F_REQUEST, NLMSG_ERROR, attribute, messages, request,
+};
 
 /// `NFNL_SUBSYS_NFTABLES`, in the upper half of a message's type.
 pub(super) const SUBSYSTEM: u16 = 10;
 const GETTABLE: u16 = 1;
 const NEWGEN: u16 = 15;
 const GETGEN: u16 = 16;
-pub(super) const NLMSG_ERROR: u16 = 2;
-pub(super) const NLM_F_REQUEST: u16 = 1;
 /// `NFNLGRP_NFTABLES` is group 7; the address has a bit for each group.
 const GROUP: u32 = 1 << 6;
 /// `NFPROTO_INET`.
@@ -71,8 +71,7 @@ fn ask<T>(
     let none = || io::Error::other("the kernel gives no answer about its rules");
     let message = messages(&buffer[..length]).next().ok_or_else(none)?;
     if message.kind == NLMSG_ERROR {
-        let code = message.body.get(..4).and_then(|bytes| bytes.try_into().ok());
-        return Err(Errno::from_raw(-code.map_or(0, i32::from_ne_bytes)).into());
+        return Err(message.error().unwrap_or_else(none));
     }
     Ok(read(&message))
 }

@@ -10,21 +10,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsRawFd;
 
 use ipnet::IpNet;
-use nix::sys::socket::{MsgFlags, SockProtocol, recv, send};
+use nix::sys::socket::SockProtocol;
 
-use crate::host::netlink::{self, HEADER, Message, messages};
+use crate::host::netlink::{self, Message};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-/// `NLM_F_REQUEST` and `NLM_F_DUMP`.
-const ALL: u16 = 1 | 0x300;
 /// Length of `struct ifinfomsg`, and where the interface's number is in it.
 const LINK: usize = 16;
 const INDEX: usize = 4;
@@ -140,27 +135,8 @@ pub(super) fn addresses(links: &[Link]) -> io::Result<Vec<Address>> {
 }
 
 /// Asks the kernel for a whole table, and gives `take` each message of the answer.
-fn dump(kind: u16, body: &[u8], mut take: impl FnMut(&Message<'_>)) -> io::Result<()> {
-    let socket = netlink::open(SockProtocol::NetlinkRoute, 0)?;
-    let length = u32::try_from(HEADER + body.len()).map_err(io::Error::other)?;
-    let mut request = Vec::with_capacity(HEADER + body.len());
-    request.extend(length.to_ne_bytes());
-    request.extend(kind.to_ne_bytes());
-    request.extend(ALL.to_ne_bytes());
-    request.extend([0; 8]);
-    request.extend(body);
-    send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-        for message in messages(&buffer[..length]) {
-            match message.kind {
-                NLMSG_DONE => return Ok(()),
-                NLMSG_ERROR => return Err(io::Error::other("the kernel does not list them")),
-                _ => take(&message),
-            }
-        }
-    }
+fn dump(kind: u16, body: &[u8], take: impl FnMut(&Message<'_>)) -> io::Result<()> {
+    netlink::dump(&netlink::open(SockProtocol::NetlinkRoute, 0)?, kind, body, take)
 }
 
 /// Bridges other than `ours` that have no port which leads out of this machine, and no default route: only
