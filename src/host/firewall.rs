@@ -37,7 +37,7 @@ use crate::template::GUARD_IPTABLES;
 pub use beside::{Expected, Missed, Read};
 pub use netlink::{Change, Watch};
 
-use noted::{Noted, now};
+use noted::{Found, Noted};
 
 /// Name of the table, of family `inet`.
 pub const TABLE: &str = "wharf";
@@ -104,12 +104,12 @@ impl Firewall {
         {
             return Ok(ObservedGuard::Loaded(loaded.source.clone()));
         }
-        let before = now();
+        let found = Found::now();
         if let Some(loaded) = &loaded
-            && self.noted.is_as_it_was(before.as_deref(), &loaded.source)
+            && self.noted.is_as_it_was(&found, &loaded.source)
         {
             if note {
-                self.noted.note(before.as_deref(), &loaded.source)?;
+                self.noted.note(&found, &loaded.source)?;
             }
             return Ok(ObservedGuard::Loaded(loaded.source.clone()));
         }
@@ -117,7 +117,7 @@ impl Firewall {
         match loaded {
             Some(loaded) if loaded.echo == hash(&text) => {
                 if note {
-                    self.noted.note(before.as_deref(), &loaded.source)?;
+                    self.noted.note_read(&found, &loaded.source)?;
                 }
                 Ok(ObservedGuard::Loaded(loaded.source))
             }
@@ -244,7 +244,7 @@ impl Firewall {
             Some(marks) => mark(marks.with, is_known).await,
             None => None,
         };
-        let before = now();
+        let found = Found::now();
         let echo = list().await?.ok_or(Error::GuardNotLoaded(PacketFilter::Nftables))?;
         read_back(&text, &String::from_utf8_lossy(&echo))?;
         self.memory.remember_guard(
@@ -257,7 +257,7 @@ impl Firewall {
             text.as_bytes(),
             marks.as_deref(),
         )?;
-        if self.noted.note(before.as_deref(), source)? { Ok(()) } else { self.noted.forget() }
+        if self.noted.note_read(&found, source)? { Ok(()) } else { self.noted.forget() }
     }
 
     /// Loads what was loaded last when the table is gone, and says whether that was so.

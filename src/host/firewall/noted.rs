@@ -41,12 +41,12 @@ impl Noted {
 
     /// Whether the table is to the byte what it was when it was seen as loaded from `source`, in this network
     /// namespace: others have changed rules since.
-    pub(super) fn is_as_it_was(&self, before: Option<&str>, source: &str) -> bool {
-        let Some((seen, before)) = self.seen().zip(before) else { return false };
-        let is_here = seen.source == source && place(&seen.at) == place(before);
-        let is_same = is_here && dump::print(TABLE).is_ok_and(|print| print == seen.print);
-        // What was listed while somebody changed rules is of before and of after.
-        is_same && now().as_deref() == Some(before)
+    pub(super) fn is_as_it_was(&self, found: &Found, source: &str) -> bool {
+        let seen = self.seen().zip(found.at.as_deref());
+        seen.is_some_and(|(seen, at)| {
+            let is_here = seen.source == source && place(&seen.at) == place(at);
+            is_here && found.print.as_ref() == Some(&seen.print)
+        })
     }
 
     fn seen(&self) -> Option<Seen> {
@@ -56,20 +56,67 @@ impl Noted {
         Some(Seen { at: at.to_owned(), source: source.to_owned(), print: print.to_owned() })
     }
 
-    /// Notes that the table is as loaded from `source`, unless somebody has changed rules while it was read, from
-    /// `before` on; whether it did.
-    pub(super) fn note(&self, before: Option<&str>, source: &str) -> Result<bool, Error> {
-        // Where the kernel does not list it, it is read as a text each time.
-        let print = dump::print(TABLE).unwrap_or_else(|_| "unknown".to_owned());
-        let Some(now) = now().filter(|now| Some(now.as_str()) == before) else { return Ok(false) };
-        let line = format!("{now} {source} {print}\n");
+    /// Notes that the table is as loaded from `source`, as it was `found`.
+    pub(super) fn note(&self, found: &Found, source: &str) -> Result<(), Error> {
+        let Some(at) = &found.at else { return Ok(()) };
+        let print = found.print.as_deref().unwrap_or(UNKNOWN);
+        let line = format!("{at} {source} {print}\n");
         let written = file::replace(&self.path, line.as_bytes(), 0o600);
-        written.map_err(|source| Error::File { path: self.path.clone(), source })?;
-        Ok(true)
+        written.map_err(|source| Error::File { path: self.path.clone(), source })
+    }
+
+    /// The same, of a table that was read after it was `found`, unless somebody has changed it meanwhile; whether
+    /// that is so. Others change their own rules all the time.
+    pub(super) fn note_read(&self, found: &Found, source: &str) -> Result<bool, Error> {
+        let again = Found::now();
+        let is_same = match (&found.print, &again.print) {
+            (Some(before), Some(after)) => before == after && found.place() == again.place(),
+            _ => found.at == again.at,
+        };
+        if is_same && again.at.is_some() {
+            self.note(&again, source)?;
+        }
+        Ok(is_same && again.at.is_some())
     }
 
     pub(super) fn forget(&self) -> Result<(), Error> {
         file::remove(&self.path)
+    }
+}
+
+/// What stands for a table of which the kernel gives no list.
+const UNKNOWN: &str = "unknown";
+
+/// How often a list that others interrupt is begun.
+const TRIES: usize = 3;
+
+/// The table at a moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    /// The state of all rules.
+    at: Option<String>,
+    /// What the kernel held then; `None` where it does not list that, or others changed rules all the time.
+    print: Option<String>,
+}
+
+impl Found {
+    /// As it is now.
+    pub(super) fn now() -> Self {
+        let mut at = now();
+        for _ in 0..TRIES {
+            let Ok(print) = dump::print(TABLE) else { break };
+            let after = now();
+            if after == at {
+                return Self { at, print: Some(print) };
+            }
+            // What was listed meanwhile is of before and of after.
+            at = after;
+        }
+        Self { at, print: None }
+    }
+
+    fn place(&self) -> Option<&str> {
+        self.at.as_deref().map(place)
     }
 }
 
