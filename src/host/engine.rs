@@ -24,8 +24,8 @@ pub mod settings;
 mod start;
 
 use std::future::ready;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bollard::errors::Error as Answer;
@@ -39,7 +39,7 @@ use bollard::query_parameters::{
 };
 use bollard::{ClientVersion, Docker};
 use futures_util::{Stream, StreamExt};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::db::value::ContainerName;
@@ -72,7 +72,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Engine {
     client: Client,
-    is_podman: OnceLock<bool>,
+    is_podman: OnceCell<bool>,
     endpoint: String,
     /// Whether it is at a socket of this host.
     is_here: bool,
@@ -109,7 +109,7 @@ impl Engine {
     ) -> Result<Self, Error> {
         Ok(Self {
             client: Client::new(endpoint, version)?,
-            is_podman: OnceLock::new(),
+            is_podman: OnceCell::new(),
             endpoint: endpoint.to_string(),
             is_here: matches!(endpoint, Endpoint::Unix(_)),
             limit,
@@ -338,12 +338,12 @@ impl Engine {
     ///
     /// The engine does not answer.
     pub async fn is_podman(&self) -> Result<bool, HostError> {
-        if let Some(known) = self.is_podman.get() {
-            return Ok(*known);
-        }
-        let version = self.must("ask for its version", self.client().version()).await?;
-        let parts = version.components.unwrap_or_default();
-        Ok(*self.is_podman.get_or_init(|| parts.iter().any(|part| part.name == PODMAN)))
+        let ask = async {
+            let version = self.must("ask for its version", self.client().version()).await?;
+            let parts = version.components.unwrap_or_default();
+            Ok(parts.iter().any(|part| part.name == PODMAN))
+        };
+        self.is_podman.get_or_try_init(|| Box::pin(ask)).await.copied()
     }
 
     /// Whether somebody answers at all.
