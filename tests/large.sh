@@ -28,9 +28,13 @@ it() { "$CARGO" test --locked --test it -- --nocapture "$@"; }
 
 run() {
 	case $1 in
-	kill) WHARF_KILL_ROUNDS=${KILLS:-500} it engine::kill::a_kill_at_any_moment engine::kill::a_kill_at_any_step engine::kill::an_engine_that_is_killed ;;
+	kill)
+		kills=${KILLS:-500}
+		WHARF_KILLS=$kills WHARF_ENGINE_KILLS=$((kills / 10)) it engine::kill::a_kill_at_any_moment \
+			engine::kill::a_kill_at_any_step engine::kill::an_engine_that_is_killed
+		;;
 	places) it --ignored engine::kill::a_kill_at_each_place ;;
-	calls) WHARF_KILL_ROUNDS=${CALLS:-5000} it engine::kill::a_kill_at_any_system_call ;;
+	calls) WHARF_KILLS=${CALLS:-5000} it engine::kill::a_kill_at_any_system_call ;;
 	race) WHARF_RACE_ROUNDS=${RACES:-500} it engine::chaos::twenty_passes ;;
 	liar) WHARF_WHOLE_MATRIX=1 it engine::liar ;;
 	model)

@@ -3,8 +3,8 @@
 //! Wharf, or its engine, is killed in the middle of a change: one more pass arrives at what the records
 //! say by then, with nothing lost, nothing twice and nothing left behind.
 //!
-//! The changes are made up from a seed, which is printed. `WHARF_KILL_ROUNDS` and `WHARF_KILL_SEED` make
-//! it longer and the same again; the tests that take long are ignored, and run by
+//! The changes are made up from a seed, which is printed. `WHARF_KILLS`, `WHARF_ENGINE_KILLS` and
+//! `WHARF_KILL_SEED` make it longer and the same again; the tests that take long are ignored, and run by
 //! `WHARF_REQUIRE_ENGINE=1 cargo test --test it -- engine::kill --ignored --nocapture`.
 
 mod street;
@@ -18,11 +18,14 @@ use nix::sys::signal::Signal;
 use crate::lab::{Lab, Ran};
 use street::{Chance, Street};
 
-/// How many rounds, when nobody says otherwise.
-const ROUNDS: usize = 100;
+/// How many kills, when nobody says otherwise.
+const KILLS: usize = 200;
 
-/// How many rounds with kills at a system call: each is a pass under strace and one more.
-const CALLS_ROUNDS: usize = 40;
+/// The same of kills at a step; all of them are gone through by a test that takes long.
+const STEP_KILLS: usize = 60;
+
+/// Most passes that may be killed before one may end: the second one mends what the first has left, and so on.
+const IN_A_ROW: usize = 8;
 
 /// What `apply` ends with when it is killed.
 const KILLED: i32 = 128 + 9;
@@ -37,8 +40,8 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn rounds(default: usize) -> usize {
-    number("WHARF_KILL_ROUNDS").and_then(|rounds| rounds.try_into().ok()).unwrap_or(default)
+fn kills_wanted(default: usize) -> usize {
+    number("WHARF_KILLS").and_then(|kills| kills.try_into().ok()).unwrap_or(default)
 }
 
 fn chance() -> Chance {
@@ -86,40 +89,47 @@ fn after_one_pass(lab: &Lab, street: &Street) -> Vec<String> {
     wrong
 }
 
-/// Rounds of changes made up from a seed, each in a pass that `kill` kills or comes too late for, and tells where.
-fn kills(kill: impl Fn(&Lab, &mut Chance) -> (bool, String)) {
+/// Changes made up from a seed, in passes that `kill` kills or comes too late for, and tells where, until there were
+/// `wanted` kills.
+fn kills(wanted: usize, kill: impl Fn(&Lab, &mut Chance) -> (bool, String)) {
     let Some(lab) = Lab::new() else { return };
     let mut dice = chance();
     let mut street = Street::begin(&lab, &mut dice);
-    let (mut story, mut killed) = (String::new(), 0);
-    let rounds = rounds(ROUNDS);
-    for round in 0..rounds {
-        let change = street.change(&lab, &mut dice);
-        let (hit, place) = kill(&lab, &mut dice);
-        writeln!(story, "{round}: {change}; {place}{}", if hit { "" } else { ", past" }).unwrap();
-        killed += usize::from(hit);
-        if dice.below(2) == 0 {
-            writeln!(story, "  then {}", street.change(&lab, &mut dice)).unwrap();
+    let (mut story, mut killed, mut passes, mut rounds) = (String::new(), 0, 0, 0);
+    while killed < wanted {
+        rounds += 1;
+        let mut is_done = true;
+        for _ in 0..=dice.below(IN_A_ROW) {
+            if is_done || dice.below(2) == 0 {
+                writeln!(story, "{rounds}: {}", street.change(&lab, &mut dice)).unwrap();
+            }
+            let (hit, place) = kill(&lab, &mut dice);
+            writeln!(story, "  {place}{}", if hit { "" } else { ", past" }).unwrap();
+            killed += usize::from(hit);
+            passes += 1;
+            is_done = !hit;
         }
         let wrong = after_one_pass(&lab, &street);
         assert!(wrong.is_empty(), "{story}{}", wrong.join("\n"));
+        assert!(passes < 40 || killed * 4 > passes, "only {killed} of {passes}:\n{story}");
     }
-    eprintln!("{killed} of {rounds} were killed, none was wrong after one pass");
-    assert!(rounds < 30 || killed * 4 > rounds, "only {killed} of {rounds} were killed:\n{story}");
+    eprintln!("{killed} of {passes} were killed, in {rounds} rounds none was wrong after one pass");
 }
 
 #[test]
 fn a_kill_at_any_moment_is_made_good_by_one_pass() {
-    kills(|lab, dice| {
-        let delay = Duration::from_millis(dice.below(1200) as u64);
+    kills(kills_wanted(KILLS), |lab, dice| {
+        let delay = Duration::from_millis(dice.below(900) as u64);
         (killed_after(lab, delay), format!("{delay:?}"))
     });
 }
 
 #[test]
 fn a_kill_at_any_step_is_made_good_by_one_pass() {
-    kills(|lab, dice| {
-        let place = 1 + dice.below(PLACES);
+    kills(kills_wanted(STEP_KILLS), |lab, dice| {
+        // Most passes have a few.
+        let most = 1 + dice.below(PLACES);
+        let place = 1 + dice.below(most);
         (killed_at(lab, place).code == KILLED, format!("place {place}"))
     });
 }
@@ -145,7 +155,9 @@ fn traced(lab: &Lab, more: &[&str]) -> (Ran, Vec<Call>) {
     let first = text.split(' ').next().unwrap_or_default();
     for line in text.lines() {
         let (thread, rest) = line.split_once(' ').unwrap();
-        let Some((name, _)) = rest.trim_start().split_once('(') else { continue };
+        let begun = rest.trim_start().split_once('(');
+        // The end of a call during which another thread did something.
+        let Some((name, _)) = begun.filter(|(name, _)| !name.starts_with('<')) else { continue };
         if name == "execve" && thread != first {
             // Another program from here on, which strace would count anew.
             threads.remove(thread);
@@ -176,40 +188,47 @@ fn a_kill_at_any_system_call_is_made_good_by_one_pass() {
     let mut dice = chance();
     let mut street = Street::begin(&lab, &mut dice);
     lab.wharf(&["teardown"]).succeeded();
-    let (rounds, mut killed, mut story) = (rounds(CALLS_ROUNDS), 0, String::new());
+    let (mut killed, mut passes, mut rounds, mut story) = (0, 0, 0, String::new());
     let (_, from_nothing) = traced(&lab, &[]);
     for _ in 0..3 {
         street.change_of(street::Kind::Replace, &lab, &mut dice);
     }
-    // The calls of the last pass of its kind that was not killed.
+    // The calls of the last pass of its kind that was not killed, nor had to mend anything.
     let mut calls = [from_nothing, traced(&lab, &[]).1];
-    for round in 0..rounds {
-        let kind = dice.below(2);
-        if kind == 0 {
-            lab.wharf(&["teardown"]).succeeded();
-            writeln!(story, "{round}: teardown").unwrap();
-        } else {
-            for _ in 0..3 {
-                writeln!(story, "{round}: {}", street.change(&lab, &mut dice)).unwrap();
+    while killed < kills_wanted(KILLS) {
+        rounds += 1;
+        let (mut is_done, mut kind) = (true, 0);
+        for _ in 0..=dice.below(IN_A_ROW) {
+            let is_whole = is_done;
+            if is_done {
+                kind = dice.below(2);
+                if kind == 0 {
+                    lab.wharf(&["teardown"]).succeeded();
+                    writeln!(story, "{rounds}: teardown").unwrap();
+                }
+                for _ in 0..3 * kind {
+                    writeln!(story, "{rounds}: {}", street.change(&lab, &mut dice)).unwrap();
+                }
             }
-        }
-        let (name, count) = one_of(&calls[kind], &mut dice);
-        let inject = format!("inject={name}:signal=KILL:when={count}");
-        let (ran, made) = traced(&lab, &["-e", &inject]);
-        let hit = ran.code == KILLED;
-        writeln!(story, "{round}: {name} {count}{}", if hit { "" } else { ", past" }).unwrap();
-        killed += usize::from(hit);
-        if !hit {
-            calls[kind] = made;
+            let (name, count) = one_of(&calls[kind], &mut dice);
+            let inject = format!("inject={name}:signal=KILL:when={count}");
+            let (ran, made) = traced(&lab, &["-e", &inject]);
+            is_done = ran.code != KILLED;
+            writeln!(story, "  {name} {count}{}", if is_done { ", past" } else { "" }).unwrap();
+            killed += usize::from(!is_done);
+            passes += 1;
+            if is_whole && is_done {
+                calls[kind] = made;
+            }
         }
         let wrong = after_one_pass(&lab, &street);
         assert!(wrong.is_empty(), "{story}{}", wrong.join("\n"));
+        assert!(passes < 40 || killed * 8 > passes, "only {killed} of {passes}:\n{story}");
     }
     let all = calls.map(|calls| calls.len());
     eprintln!(
-        "{killed} of {rounds} were killed at one of {all:?} calls, none wrong after one pass"
+        "{killed} of {passes} were killed at one of {all:?} calls, in {rounds} rounds none was wrong after one pass"
     );
-    assert!(killed * 8 > rounds, "only {killed} of {rounds} were killed:\n{story}");
 }
 
 #[test]
@@ -241,7 +260,7 @@ fn an_engine_that_is_killed_under_a_pass_is_waited_for() {
     let Some(mut lab) = Lab::new() else { return };
     let mut dice = chance();
     let mut street = Street::begin(&lab, &mut dice);
-    let rounds = number("WHARF_KILL_ROUNDS").map_or(6, |rounds| rounds.div_ceil(10));
+    let rounds = number("WHARF_ENGINE_KILLS").unwrap_or(6);
     let (mut story, mut held) = (String::new(), 0);
     for round in 0..rounds {
         let change = street.change(&lab, &mut dice);
