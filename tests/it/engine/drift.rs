@@ -8,8 +8,8 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{apply, containers, set};
-use crate::lab::{Engine, Lab, Mode, Ran};
+use super::{SOON, apply, containers, set};
+use crate::lab::{Engine, Lab, Mode, Ran, wait_until};
 
 /// What one pass makes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +60,16 @@ fn on_its_bridge(lab: &Lab) -> bool {
 fn update(lab: &Lab, body: &serde_json::Value, words: &[&str]) {
     if lab.is_podman() {
         let path = format!("PATH={}", lab.path_with_podman());
-        let before = ["env", &path, "podman", "update"];
-        lab.host(&[&before, words, &["box"]].concat()).succeeded();
+        let podman = |words: &[&str]| lab.host(&[&["env", &path, "podman"], words].concat());
+        let told = || {
+            let of_box = ["--filter", "event=update", "--filter", "container=box"];
+            let words = [&["events", "--stream=false", "--since", "1h"][..], &of_box].concat();
+            podman(&words).stdout.lines().count()
+        };
+        let before = told();
+        podman(&[&["update"], words, &["box"]].concat()).succeeded();
+        // Where its events go through the journal, they are there a moment later.
+        wait_until(SOON, "the update is among the events", || told() > before);
     } else {
         post(lab, "/containers/box/update", body);
     }
