@@ -26,6 +26,10 @@ const BLIND: i64 = 3_600_000_000_000;
 /// that its journal has, also of others' containers.
 const LONG: usize = 256;
 
+/// After which all are looked into once more: of an answer without anything seen before nobody knows whether it is
+/// whole.
+const OLD: i64 = 24 * BLIND;
+
 /// How far is looked back when nothing was seen yet.
 const BACK: i64 = 600_000_000_000;
 
@@ -93,8 +97,10 @@ impl Seen {
             // What the engine still knows of is where the next answer goes on. A question that was not answered
             // is not asked again: it may have been too long for an answer in time.
             known.last = latest;
-            for name in there.keys() {
-                known.doubtful.entry(name.clone()).or_insert(None);
+            // One that somebody has renamed is not there, and gets its name back.
+            let all: Vec<_> = known.made.keys().chain(there.keys()).cloned().collect();
+            for name in all {
+                known.doubtful.entry(name).or_insert(None);
             }
             known.all_at = now;
             // Where there is nothing, there is nothing to be written down either.
@@ -102,8 +108,9 @@ impl Seen {
         }
         let events = news.unwrap_or_default();
         for event in events.iter().filter(|event| event.action == "update") {
-            if let Some((name, _)) = there.iter().find(|(_, id)| **id == event.id) {
-                known.doubtful.insert(name.clone(), Some(event.at));
+            let found = there.iter().chain(&known.made).find(|(_, id)| **id == event.id);
+            if let Some(name) = found.map(|(name, _)| name.clone()) {
+                known.doubtful.insert(name, Some(event.at));
                 self.has_news.set(true);
             }
         }
@@ -193,9 +200,10 @@ impl Seen {
 
 /// What happened after the last event that was seen; `None` when that cannot be told.
 fn news(known: &Known, happened: Option<Vec<Event>>, now: i64) -> Option<Vec<Event>> {
-    let is_blind = !(0..BLIND).contains(&(now - known.all_at));
+    let age = now - known.all_at;
+    let is_blind = !(0..BLIND).contains(&age);
     match (happened, &known.last) {
-        (Some(events), Some(last)) => {
+        (Some(events), Some(last)) if (0..OLD).contains(&age) => {
             let at = events.iter().position(|event| event == last)?;
             Some(events.into_iter().skip(at + 1).collect())
         }
@@ -268,6 +276,33 @@ mod tests {
         assert_eq!(seen.doubtful(rest(), &there()).len(), 1, "it was not found right");
         seen.keep(&[(name("one"), "1".to_owned())].into(), |_| true);
         assert!(again(&place).doubtful(rest(), &there()).is_empty());
+    }
+
+    #[test]
+    fn what_was_changed_under_another_name_is_doubted_when_it_has_its_own_again() {
+        let (place, _) = settled();
+        let renamed = [(name("two"), "2".to_owned())].into();
+        let seen = again(&place);
+        let events = vec![event(10, "2", "start"), event(11, "1", "update")];
+        assert!(seen.doubtful(Some(events), &renamed).is_empty());
+        seen.keep(&BTreeMap::new(), |_| true);
+        let back = again(&place).doubtful(Some(vec![event(11, "1", "update")]), &there());
+        assert_eq!(back, [(name("one"), Some(11))].into());
+
+        let (place, _) = settled();
+        let seen = again(&place);
+        assert_eq!(seen.doubtful(Some(vec![]), &renamed).len(), 1, "nobody can say");
+        seen.keep(&renamed, |_| true);
+        assert_eq!(again(&place).doubtful(Some(vec![]), &there()), [(name("one"), None)].into());
+    }
+
+    #[test]
+    fn all_are_looked_into_once_a_day() {
+        let (place, _) = settled();
+        let seen = again(&place);
+        seen.known.borrow_mut().all_at -= OLD;
+        let events = vec![event(10, "2", "start")];
+        assert_eq!(seen.doubtful(Some(events), &there()).len(), 2);
     }
 
     #[test]
