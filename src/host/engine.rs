@@ -31,6 +31,7 @@ use std::time::Duration;
 use bollard::errors::Error as Answer;
 use bollard::models::{
     ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, HealthStatusEnum,
+    SystemVersion,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions,
@@ -40,7 +41,7 @@ use bollard::query_parameters::{
 use bollard::{ClientVersion, Docker};
 use futures_util::{Stream, StreamExt};
 use tokio::sync::{OnceCell, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::db::value::ContainerName;
 use crate::host::Error as HostError;
@@ -340,10 +341,19 @@ impl Engine {
     pub async fn is_podman(&self) -> Result<bool, HostError> {
         let ask = async {
             let version = self.must("ask for its version", self.client().version()).await?;
-            let parts = version.components.unwrap_or_default();
-            Ok(parts.iter().any(|part| part.name == PODMAN))
+            Ok(says_podman(&version))
         };
         self.is_podman.get_or_try_init(|| Box::pin(ask)).await.copied()
+    }
+
+    /// Finds out whether it is Podman while it does something else. That it does not say is found out by who needs it:
+    /// what it is doing is not given up for that.
+    pub async fn learn(&self) {
+        let ask = async {
+            let version = timeout(self.limit, self.client().version()).await;
+            version.ok().and_then(Result::ok).as_ref().map(says_podman).ok_or(())
+        };
+        let _is_podman = self.is_podman.get_or_try_init(|| Box::pin(ask)).await;
     }
 
     /// Whether somebody answers at all.
@@ -403,6 +413,10 @@ pub(crate) struct KeptVolume {
     pub(crate) name: String,
     /// Where it is mounted.
     pub(crate) target: String,
+}
+
+fn says_podman(version: &SystemVersion) -> bool {
+    version.components.iter().flatten().any(|part| part.name == PODMAN)
 }
 
 /// Whether the engine made the name: 64 hexadecimal digits.

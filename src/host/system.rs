@@ -369,7 +369,7 @@ impl Host for System {
                     | Step::StopContainer { .. }
                     | Step::ReplaceContainer { .. }
             ) {
-                drop(self.engine.is_podman().await);
+                self.engine.learn().await;
             }
             future::pending::<Infallible>().await
         };
