@@ -80,7 +80,7 @@ test: ## Pass all tests, installing what they need
 		CARGO="$(CARGO)" tests/appliance/next.sh "$(NEXT)" && \
 		$(AS_ROOT) CARGO="$(CARGO)" NEXT="$(NEXT)" tests/appliance/service.sh bookworm; \
 	else echo "NOT TESTED: the service on a booted Debian, since there is no mmdebstrap here"; fi
-	$(AS_ROOT) RUST_TEST_THREADS=$(TEST_THREADS) WHARF_REQUIRE_ENGINE=1 WHARF_TEST_ENGINE=podman WHARF_KILLS=10 \
+	$(AS_ROOT) RUST_TEST_THREADS=$(TEST_THREADS) WHARF_REQUIRE_ENGINE=1 WHARF_TEST_ENGINE=podman WHARF_KILLS=10 WHARF_ENGINE_KILLS=2 \
 		$(CARGO) test --locked --test it -- $(ON_PODMAN) --skip system_call
 	$(AS_ROOT) RUST_TEST_THREADS=$(TEST_THREADS) WHARF_REQUIRE_ENGINE=1 $(CARGO) test --locked --lib --bins --tests
 

@@ -30,7 +30,7 @@ run() {
 	case $1 in
 	kill)
 		kills=${KILLS:-500}
-		WHARF_KILLS=$kills WHARF_ENGINE_KILLS=$((kills / 10)) it engine::kill::a_kill_at_any_moment \
+		WHARF_KILLS=$kills WHARF_ENGINE_KILLS=$(((kills + 9) / 10)) it engine::kill::a_kill_at_any_moment \
 			engine::kill::a_kill_at_any_step engine::kill::an_engine_that_is_killed
 		;;
 	places) it --ignored engine::kill::a_kill_at_each_place ;;
