@@ -92,9 +92,10 @@ mod tests {
 
     #[test]
     fn what_is_asked_of_the_kernel_is_what_proc_says() {
-        let listeners =
-            ["127.0.0.1:0", "[::1]:0"].map(|address| TcpListener::bind(address).unwrap());
-        for listener in &listeners {
+        let four = TcpListener::bind("127.0.0.1:0").unwrap();
+        // Not each machine has IPv6.
+        let six = TcpListener::bind("[::1]:0").ok();
+        for listener in [Some(four), six].iter().flatten() {
             let local = listener.local_addr().unwrap();
             let client = TcpStream::connect(local).unwrap();
             let found = |state, local| {
