@@ -24,14 +24,13 @@ pub mod settings;
 mod start;
 
 use std::future::ready;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bollard::errors::Error as Answer;
 use bollard::models::{
     ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, HealthStatusEnum,
-    SystemVersion,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions,
@@ -40,8 +39,8 @@ use bollard::query_parameters::{
 };
 use bollard::{ClientVersion, Docker};
 use futures_util::{Stream, StreamExt};
-use tokio::sync::{OnceCell, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use crate::db::value::ContainerName;
 use crate::host::Error as HostError;
@@ -73,7 +72,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Engine {
     client: Client,
-    is_podman: OnceCell<bool>,
+    is_podman: OnceLock<bool>,
     endpoint: String,
     /// Whether it is at a socket of this host.
     is_here: bool,
@@ -110,7 +109,7 @@ impl Engine {
     ) -> Result<Self, Error> {
         Ok(Self {
             client: Client::new(endpoint, version)?,
-            is_podman: OnceCell::new(),
+            is_podman: OnceLock::new(),
             endpoint: endpoint.to_string(),
             is_here: matches!(endpoint, Endpoint::Unix(_)),
             limit,
@@ -339,21 +338,12 @@ impl Engine {
     ///
     /// The engine does not answer.
     pub async fn is_podman(&self) -> Result<bool, HostError> {
-        let ask = async {
-            let version = self.must("ask for its version", self.client().version()).await?;
-            Ok(says_podman(&version))
-        };
-        self.is_podman.get_or_try_init(|| Box::pin(ask)).await.copied()
-    }
-
-    /// Finds out whether it is Podman while it does something else. That it does not say is found out by who needs it:
-    /// what it is doing is not given up for that.
-    pub async fn learn(&self) {
-        let ask = async {
-            let version = timeout(self.limit, self.client().version()).await;
-            version.ok().and_then(Result::ok).as_ref().map(says_podman).ok_or(())
-        };
-        let _is_podman = self.is_podman.get_or_try_init(|| Box::pin(ask)).await;
+        if let Some(known) = self.is_podman.get() {
+            return Ok(*known);
+        }
+        let version = self.must("ask for its version", self.client().version()).await?;
+        let parts = version.components.unwrap_or_default();
+        Ok(*self.is_podman.get_or_init(|| parts.iter().any(|part| part.name == PODMAN)))
     }
 
     /// Whether somebody answers at all.
@@ -413,10 +403,6 @@ pub(crate) struct KeptVolume {
     pub(crate) name: String,
     /// Where it is mounted.
     pub(crate) target: String,
-}
-
-fn says_podman(version: &SystemVersion) -> bool {
-    version.components.iter().flatten().any(|part| part.name == PODMAN)
 }
 
 /// Whether the engine made the name: 64 hexadecimal digits.

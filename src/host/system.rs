@@ -4,9 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::fmt;
-use std::future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Poll;
@@ -179,63 +177,6 @@ impl System {
     }
 }
 
-impl System {
-    async fn perform_alone(&self, step: &Step) -> Result<(), Error> {
-        match step {
-            Step::WriteFile { file, keep_old } => file::write(file, *keep_old, &self.memory).await,
-            Step::LoadGuard { file, hash } => self.firewall.load(file, hash).await,
-            Step::SetBridgeFilter => sysctl::set_bridge_filter().await,
-            Step::SetForwarding => {
-                self.memory.remember_forwarding()?;
-                sysctl::set_forwarding()
-            }
-            Step::Adjust(adjust) => unit::adjust(adjust, &self.root).await,
-            Step::CreateNetwork(bridge) => self.engine.create_network(bridge).await,
-            Step::RemoveNetwork(id) => self.engine.remove_network(id).await,
-            Step::EnsureImage { image, source } => self.engine.ensure_image(image, source).await,
-            Step::RemoveLeftover { id, .. } => self.engine.remove(id).await,
-            Step::RestoreName { id, name } => self.engine.rename(id, name.as_str()).await,
-            Step::StopContainer { id, .. } => self.engine.stop(id).await,
-            Step::RemoveContainer { id, name } => {
-                self.engine.stop(id).await?;
-                self.engine.remove(id).await?;
-                self.memory.keep_trouble(name, &Trouble::default())?;
-                self.memory.forget_spec(name)
-            }
-            Step::CreateContainer(new) => {
-                file::make_directories(&new.directories).await?;
-                let id = self.engine.create(new).await?;
-                self.note_made(&new.spec.name, id);
-                self.memory.remember_spec(&new.spec)
-            }
-            Step::ReplaceContainer { old, old_is_up, new, proof } => {
-                replace::replace(self, old, *old_is_up, new, proof.as_ref()).await
-            }
-            Step::FinishReplacement { previous, name, proof } => {
-                replace::finish(self, name, previous, true, proof).await
-            }
-            Step::StartContainer(name) => self.engine.start(name.as_str()).await,
-            Step::RestartContainer(name) => {
-                self.engine.restart(name.as_str()).await?;
-                health::Findings::below(&self.root).forget(name)
-            }
-            Step::UpdateContainer { id, limits, .. } => self.engine.update(id, limits).await,
-            Step::RemoveGuard => self.firewall.remove().await,
-            Step::RestoreForwarding => {
-                sysctl::unset_forwarding()?;
-                self.memory.forget_forwarding()
-            }
-            Step::LeaveForwarding(_) => self.memory.forget_forwarding(),
-            Step::RemoveFile(path) => file::remove(path),
-            Step::ReloadRules(names) => podman::reload(names).await,
-            Step::EnableUnit(unit) => unit::enable(unit, &self.root).await,
-            Step::AwaitReady { name, readiness } => {
-                ready::wait(&self.engine, name, readiness, self.ready_timeout).await
-            }
-        }
-    }
-}
-
 impl Host for System {
     async fn look_ahead(&self) {
         let mut asked = self.ask();
@@ -260,7 +201,7 @@ impl Host for System {
         let beside = query.bridge.as_ref();
         let beside = beside.filter(|bridge| !self.firewall.is_beside_untouched(bridge));
         let around = async {
-            let rules = Box::pin(self.look_at_rules(filter, beside, query.note)).await?;
+            let rules = self.look_at_rules(filter, beside, query.note).await?;
             let files = file::observe(&query.targets, &self.memory)?;
             Ok::<_, Error>((rules, files, network::facts(query, &self.root)?))
         };
@@ -284,7 +225,7 @@ impl Host for System {
             && observed.network == ObservedNetwork::Right
             && matches!(observed.guard, ObservedGuard::Loaded(_))
         {
-            Box::pin(self.miss_rules(bridge, read, query.note, &mut observed)).await?;
+            self.miss_rules(bridge, read, query.note, &mut observed).await?;
         }
         health::Findings::below(&self.root).tell(&mut observed);
         network::taken(query, &mut observed).await?;
@@ -361,22 +302,57 @@ impl Host for System {
     }
 
     async fn perform(&self, step: &Step) -> Result<(), Error> {
-        let meanwhile = async {
-            // The next look asks which engine it is when that has changed rules, and it takes ten milliseconds to say.
-            if matches!(
-                step,
-                Step::StartContainer(_)
-                    | Step::StopContainer { .. }
-                    | Step::ReplaceContainer { .. }
-            ) {
-                self.engine.learn().await;
+        match step {
+            Step::WriteFile { file, keep_old } => file::write(file, *keep_old, &self.memory).await,
+            Step::LoadGuard { file, hash } => self.firewall.load(file, hash).await,
+            Step::SetBridgeFilter => sysctl::set_bridge_filter().await,
+            Step::SetForwarding => {
+                self.memory.remember_forwarding()?;
+                sysctl::set_forwarding()
             }
-            future::pending::<Infallible>().await
-        };
-        tokio::select! {
-            biased;
-            done = self.perform_alone(step) => done,
-            never = meanwhile => match never {},
+            Step::Adjust(adjust) => unit::adjust(adjust, &self.root).await,
+            Step::CreateNetwork(bridge) => self.engine.create_network(bridge).await,
+            Step::RemoveNetwork(id) => self.engine.remove_network(id).await,
+            Step::EnsureImage { image, source } => self.engine.ensure_image(image, source).await,
+            Step::RemoveLeftover { id, .. } => self.engine.remove(id).await,
+            Step::RestoreName { id, name } => self.engine.rename(id, name.as_str()).await,
+            Step::StopContainer { id, .. } => self.engine.stop(id).await,
+            Step::RemoveContainer { id, name } => {
+                self.engine.stop(id).await?;
+                self.engine.remove(id).await?;
+                self.memory.keep_trouble(name, &Trouble::default())?;
+                self.memory.forget_spec(name)
+            }
+            Step::CreateContainer(new) => {
+                file::make_directories(&new.directories).await?;
+                let id = self.engine.create(new).await?;
+                self.note_made(&new.spec.name, id);
+                self.memory.remember_spec(&new.spec)
+            }
+            Step::ReplaceContainer { old, old_is_up, new, proof } => {
+                replace::replace(self, old, *old_is_up, new, proof.as_ref()).await
+            }
+            Step::FinishReplacement { previous, name, proof } => {
+                replace::finish(self, name, previous, true, proof).await
+            }
+            Step::StartContainer(name) => self.engine.start(name.as_str()).await,
+            Step::RestartContainer(name) => {
+                self.engine.restart(name.as_str()).await?;
+                health::Findings::below(&self.root).forget(name)
+            }
+            Step::UpdateContainer { id, limits, .. } => self.engine.update(id, limits).await,
+            Step::RemoveGuard => self.firewall.remove().await,
+            Step::RestoreForwarding => {
+                sysctl::unset_forwarding()?;
+                self.memory.forget_forwarding()
+            }
+            Step::LeaveForwarding(_) => self.memory.forget_forwarding(),
+            Step::RemoveFile(path) => file::remove(path),
+            Step::ReloadRules(names) => podman::reload(names).await,
+            Step::EnableUnit(unit) => unit::enable(unit, &self.root).await,
+            Step::AwaitReady { name, readiness } => {
+                ready::wait(&self.engine, name, readiness, self.ready_timeout).await
+            }
         }
     }
 

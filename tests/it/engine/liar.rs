@@ -14,8 +14,8 @@ const LIMIT: &str = "2";
 /// For a pass from the first lie on.
 const ENOUGH: Duration = Duration::from_secs(12);
 /// What a pass asks from the moment on at which its engine hangs: what it asks at one time, one more
-/// call where the head of an answer is answer enough and one that was asked beside it, and a sign of life for each.
-const MOST_ASKED: usize = 6;
+/// call where the head of an answer is answer enough, and a sign of life for each.
+const MOST_ASKED: usize = 5;
 
 /// A call: method, beginning and end of its path.
 type Call = (&'static str, &'static str, &'static str);
