@@ -296,13 +296,12 @@ pub fn free_address(bridge: &Bridge, taken: &[Ipv4Addr]) -> Option<Ipv4Addr> {
 /// Rejects addresses outside the subnet, or given twice, and records that got none.
 ///
 /// Of two records with one address, the one that has a container keeps it, else the first in the
-/// order of the keys.
+/// order of the keys. Without a bridge there is no subnet to ask; given twice is given twice.
 pub fn check_addresses(
     drafts: &mut BTreeMap<ContainerName, Draft>,
     bridge: Option<&Bridge>,
     facts: &Facts,
 ) {
-    let Some(bridge) = bridge else { return };
     let mut owners: BTreeMap<Ipv4Addr, ContainerName> = BTreeMap::new();
     let taken: Vec<Ipv4Addr> = drafts.values().filter_map(|draft| draft.address).collect();
     let has_container = |draft: &&Draft| facts.existing.contains(&draft.name);
@@ -314,7 +313,7 @@ pub fn check_addresses(
     for (name, draft) in drafts.iter_mut().filter(|(_, draft)| draft.bridged) {
         let remedy = Some(format!("db docker_containers delprop {name} Address"));
         let Some(address) = draft.address else {
-            if draft.lacks_address() {
+            if let Some(bridge) = bridge.filter(|_| draft.lacks_address()) {
                 let wrong = match free_address(bridge, &taken) {
                     Some(_) => "the next pass gives it one".to_owned(),
                     None => format!("no address of {} is free", bridge.subnet),
@@ -324,10 +323,7 @@ pub fn check_addresses(
             continue;
         };
         let value = Some(address.to_string());
-        let subnet = bridge.subnet;
-        let is_kept = [subnet.network(), subnet.broadcast()].contains(&address)
-            || subnet.hosts().next() == Some(address);
-        if is_kept || !subnet.contains(&address) {
+        if let Some(bridge) = bridge.filter(|bridge| !is_for_containers(address, bridge)) {
             let wrong = format!(
                 "it is no address for a container in {} (the first is the host's)",
                 bridge.subnet
@@ -339,6 +335,14 @@ pub fn check_addresses(
             owners.insert(address, name.clone());
         }
     }
+}
+
+/// Whether `address` is one of `bridge` and neither the host's nor one of the whole network.
+fn is_for_containers(address: Ipv4Addr, bridge: &Bridge) -> bool {
+    let subnet = bridge.subnet;
+    subnet.contains(&address)
+        && ![subnet.network(), subnet.broadcast()].contains(&address)
+        && subnet.hosts().next() != Some(address)
 }
 
 /// Holds the containers of a bridge that cannot be made.

@@ -119,6 +119,25 @@ fn an_address_belongs_to_one_record_and_the_one_with_a_container_keeps_it() {
     ");
 }
 
+/// Found by `fuzz desired`: without a bridge nobody looked for it, and only what is to run is held then.
+#[test]
+fn an_address_belongs_to_one_record_while_there_is_no_bridge_too() {
+    let containers = "blog=service|Address|10.0.3.9|Image|app|status|disabled\n\
+                      wiki=service|Address|10.0.3.9|Image|app|status|disabled\n";
+    let records = Snapshot {
+        containers: Records::parse(containers.as_bytes()),
+        configuration: Records::parse(b"docker=service|Subnet|10.0.3.0/33\n"),
+        ..Snapshot::default()
+    };
+    let rejected = judged(|judge| judge.resolve(&records)).rejected;
+    insta::assert_snapshot!(told(&rejected, None), @"
+    configuration record 'docker', property Subnet '10.0.3.0/33': '10.0.3.0/33' is no IPv4 network; right would be a network of 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or 100.64.0.0/10 with a prefix from 16 to 29, as 10.0.3.0/24
+      hint: db configuration setprop docker Subnet 10.0.3.0/24
+    docker_containers record 'wiki', property Address '10.0.3.9': record 'blog' has it already
+      hint: db docker_containers delprop wiki Address
+    ");
+}
+
 #[test]
 fn the_first_address_is_the_hosts_and_the_ends_of_the_subnet_are_nobodys() {
     for address in ["10.0.3.0", "10.0.3.1", "10.0.3.255"] {
