@@ -62,7 +62,9 @@ const API: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 }
 
 /// How Podman calls itself among the parts of its version.
 const PODMAN: &str = "Podman Engine";
-/// How long an engine may need to clean up after a container that has ended.
+
+/// How long an engine may need to clean up after a container that has ended, or to be through with what a
+/// pass that was cut has asked for.
 const ENDING: Duration = Duration::from_secs(5);
 
 /// Between two looks meanwhile.
@@ -222,31 +224,43 @@ impl Engine {
         kept: &[KeptVolume],
     ) -> Result<Option<String>, HostError> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
-        let create = self.client().create_container(Some(options), body::body(new, kept));
+        let body = body::body(new, kept);
         let create = async {
-            match create.await {
-                // A pass that was cut has asked for it, and the engine was still at it when the list was
-                // made.
-                Err(Answer::DockerResponseServerError { status_code: 409, .. })
-                    if Box::pin(self.is_made(name, new)).await =>
-                {
-                    Ok(None)
+            let begun = Instant::now();
+            loop {
+                let create = self.client().create_container(Some(options.clone()), body.clone());
+                match create.await {
+                    // A pass that was cut has asked for it, and the engine was still at it when the list
+                    // was made.
+                    Err(taken @ Answer::DockerResponseServerError { status_code: 409, .. }) => {
+                        match self.is_made(name, new).await {
+                            Some(true) => return Ok(None),
+                            // Docker gives the name out before the container can be seen.
+                            None if begun.elapsed() < ENDING => sleep(AGAIN).await,
+                            Some(false) | None => return Err(taken),
+                        }
+                    }
+                    other => return other.map(|made| Some(made.id)),
                 }
-                other => other.map(|made| Some(made.id)),
             }
         };
         self.must(format!("create container {name}"), Box::pin(create)).await
     }
 
-    /// Whether the container `name` is what `new` asks for.
-    async fn is_made(&self, name: &str, new: &NewContainer) -> bool {
+    /// Whether the container `name` is what `new` asks for; `None` when there is none to be seen.
+    async fn is_made(&self, name: &str, new: &NewContainer) -> Option<bool> {
         let found = self.client().inspect_container(name, None::<InspectContainerOptions>).await;
+        if matches!(found, Err(Answer::DockerResponseServerError { status_code: 404, .. })) {
+            return None;
+        }
         let labels = found.ok().and_then(|found| found.config).and_then(|config| config.labels);
         let is = |label: &str, value: &str| {
             labels.as_ref().and_then(|labels| labels.get(label)).is_some_and(|is| is == value)
         };
-        is(list::LABEL_RECORD, new.spec.name.as_str())
-            && is(list::LABEL_HASH, new.spec.hash().as_str())
+        Some(
+            is(list::LABEL_RECORD, new.spec.name.as_str())
+                && is(list::LABEL_HASH, new.spec.hash().as_str()),
+        )
     }
 
     /// Ends its process, within the grace that the container was made with.

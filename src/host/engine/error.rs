@@ -100,6 +100,11 @@ impl Error {
         matches!(self, Self::Refused { message } if message.contains("has active endpoints"))
     }
 
+    /// Whether somebody has the subnet that a network is to have.
+    pub(super) fn is_about_a_subnet(&self) -> bool {
+        matches!(self, Self::Refused { message } if message.contains("Pool overlaps"))
+    }
+
     /// A command that would mend it.
     pub fn remedy(&self) -> Option<String> {
         match self {

@@ -43,17 +43,30 @@ impl Engine {
             ),
             ..NetworkCreateRequest::default()
         };
-        let doing = format!("create network {}", bridge.name);
-        match self.must(doing, self.client().create_network(request)).await {
-            Err(HostError::Engine { doing, source })
-                if matches!(*source, Error::Refused { .. }) =>
-            {
-                if self.network(bridge, false).await? == ObservedNetwork::Right {
-                    return Ok(());
-                }
+        let begun = Instant::now();
+        loop {
+            let doing = format!("create network {}", bridge.name);
+            let create = self.client().create_network(request.clone());
+            match self.must(doing, create).await {
                 Err(HostError::Engine { doing, source })
+                    if matches!(*source, Error::Refused { .. }) =>
+                {
+                    match self.network(bridge, false).await? {
+                        ObservedNetwork::Right => return Ok(()),
+                        // A pass that was cut has asked for it: Docker gives the subnet out before the
+                        // network can be seen (0.1 s).
+                        ObservedNetwork::Absent
+                            if source.is_about_a_subnet() && begun.elapsed() < ENDING =>
+                        {
+                            sleep(AGAIN).await;
+                        }
+                        ObservedNetwork::Absent | ObservedNetwork::Differs { .. } => {
+                            return Err(HostError::Engine { doing, source });
+                        }
+                    }
+                }
+                other => return other.map(drop),
             }
-            other => other.map(drop),
         }
     }
 
@@ -117,48 +130,126 @@ fn compare(found: NetworkInspect, bridge: &Bridge, is_used: bool) -> ObservedNet
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
     use std::os::unix::net::UnixListener;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
+    use tempfile::TempDir;
+
     use super::*;
     use crate::host::engine::Endpoint;
 
-    /// What comes of a removal that an engine with `body` for its network answers by `answers`, one after the
-    /// other, and how many of them it gave.
-    async fn removal(body: &str, answers: &'static [&str]) -> (Result<(), HostError>, usize) {
+    /// An engine that gives `answers`, one after the other, and how many of them it gave.
+    fn engine(answers: Vec<String>) -> (Engine, Arc<AtomicUsize>, TempDir) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("engine");
         let listener = UnixListener::bind(&path).unwrap();
-        let first = format!(
-            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
         let given = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&given);
         std::thread::spawn(move || {
-            for answer in std::iter::once(first.as_str()).chain(answers.iter().copied()) {
+            for answer in answers {
                 let (mut stream, _) = listener.accept().unwrap();
-                let request = BufReader::new(stream.try_clone().unwrap()).lines();
-                request.map_while(Result::ok).find(String::is_empty).unwrap();
+                let mut request = BufReader::new(stream.try_clone().unwrap());
+                let head: Vec<String> = request
+                    .by_ref()
+                    .lines()
+                    .map_while(Result::ok)
+                    .take_while(|line| !line.is_empty())
+                    .collect();
+                let length = head.iter().find_map(|line| line.strip_prefix("content-length: "));
+                let length = length.map_or(0, |length| length.parse().unwrap());
+                request.read_exact(&mut vec![0; length]).unwrap();
                 counted.fetch_add(1, Ordering::SeqCst);
                 stream.write_all(answer.as_bytes()).unwrap();
             }
         });
         let engine = Engine::new(&Endpoint::Unix(path), Duration::from_secs(5)).unwrap();
+        (engine, given, directory)
+    }
+
+    fn answer(status: &str, body: &str) -> String {
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        )
+    }
+
+    /// What comes of a removal that an engine with `body` for its network answers by `answers`, one after the
+    /// other, and how many of them it gave.
+    async fn removal(body: &str, answers: &[String]) -> (Result<(), HostError>, usize) {
+        let (engine, given, _directory) = engine([&[answer("200 OK", body)], answers].concat());
         let removed = engine.remove_network("wharf0").await;
         (removed, given.load(Ordering::SeqCst) - 1)
     }
 
-    const IN_USE: &str = "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 59\r\n\r\n{\"message\":\"network wharf0 id 4711 has active endpoints  \"}";
-    const DONE: &str = "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+    /// What comes of making the bridge `wharf0`, 10.0.3.0/24.
+    async fn creation(answers: &[String]) -> (Result<(), HostError>, usize) {
+        let (engine, given, _directory) = engine(answers.to_vec());
+        let subnet = "10.0.3.0/24".parse().unwrap();
+        let made = engine.create_network(&Bridge { name: "wharf0".to_owned(), subnet }).await;
+        (made, given.load(Ordering::SeqCst))
+    }
+
+    fn overlaps() -> String {
+        let message = "Pool overlaps with other one on this address space";
+        answer("403 Forbidden", &format!(r#"{{"message":"{message}"}}"#))
+    }
+
+    fn absent() -> String {
+        answer("404 Not Found", r#"{"message":"network wharf0 not found"}"#)
+    }
+
+    fn network(subnet: &str) -> String {
+        let options = r#"{"com.docker.network.bridge.name":"wharf0"}"#;
+        let ipam = format!(r#"{{"Config":[{{"Subnet":"{subnet}"}}]}}"#);
+        let network =
+            format!(r#"{{"Id":"4711","Driver":"bridge","Options":{options},"IPAM":{ipam}}}"#);
+        answer("200 OK", &network)
+    }
+
+    #[tokio::test]
+    async fn a_network_that_the_engine_is_still_at_is_waited_for() {
+        let answers =
+            [overlaps(), absent(), overlaps(), absent(), overlaps(), network("10.0.3.0/24")];
+        let (made, given) = creation(&answers).await;
+        made.unwrap();
+        assert_eq!(given, 6);
+    }
+
+    #[tokio::test]
+    async fn one_whose_making_came_to_nothing_is_made() {
+        let (made, given) = creation(&[
+            overlaps(),
+            absent(),
+            answer("201 Created", r#"{"Id":"4711","Warning":""}"#),
+        ])
+        .await;
+        made.unwrap();
+        assert_eq!(given, 3);
+    }
+
+    #[tokio::test]
+    async fn another_one_of_its_name_is_told_at_once() {
+        let (made, given) = creation(&[overlaps(), network("10.0.9.0/24"), overlaps()]).await;
+        assert!(format!("{:?}", made.unwrap_err()).contains("Pool overlaps"));
+        assert_eq!(given, 2);
+    }
+
+    fn in_use() -> String {
+        answer("403 Forbidden", r#"{"message":"network wharf0 id 4711 has active endpoints"}"#)
+    }
+
+    fn done() -> String {
+        "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n".to_owned()
+    }
 
     #[tokio::test]
     async fn a_network_that_is_still_counted_in_use_is_removed_a_moment_later() {
         let ours = r#"{"Labels":{"io.github.wharfd.bridge":"10.0.3.0/24"},"Containers":{}}"#;
-        let (removed, given) = removal(ours, &[IN_USE, IN_USE, DONE]).await;
+        let (removed, given) = removal(ours, &[in_use(), in_use(), done()]).await;
         removed.unwrap();
         assert_eq!(given, 3);
     }
@@ -167,7 +258,7 @@ mod tests {
     async fn one_on_which_somebody_is_stays_at_once() {
         let ours =
             r#"{"Labels":{"io.github.wharfd.bridge":"10.0.3.0/24"},"Containers":{"4711":{}}}"#;
-        let (removed, given) = removal(ours, &[IN_USE, DONE]).await;
+        let (removed, given) = removal(ours, &[in_use(), done()]).await;
         let error = removed.unwrap_err();
         assert!(format!("{error:?}").contains("active endpoints"), "{error:?}");
         assert_eq!(given, 1);
@@ -175,7 +266,7 @@ mod tests {
 
     #[tokio::test]
     async fn that_of_somebody_else_is_left_alone() {
-        let (removed, given) = removal(r#"{"Labels":{},"Containers":{}}"#, &[DONE]).await;
+        let (removed, given) = removal(r#"{"Labels":{},"Containers":{}}"#, &[done()]).await;
         removed.unwrap();
         assert_eq!(given, 0);
     }

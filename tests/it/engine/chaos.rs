@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 
 use super::{SOON, apply, containers, set, setprop, until_runs, web};
 use crate::lab::{Daemon, Engine, HOST_LAN, HOST_WAN, Lab, Mode, WEB_TEXT, wait_until};
@@ -174,6 +175,49 @@ fn an_engine_without_room_says_so_and_goes_on_when_there_is_some() {
 const ROUNDS: usize = 6;
 
 const APPLIES: usize = 20;
+
+/// Found by kills at system calls: the engine goes on with what a pass that was killed has asked for, and gives
+/// a subnet and a name out before there is anything to be seen.
+#[test]
+fn what_the_engine_is_still_making_is_waited_for() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, BOX);
+    apply(&lab);
+    let network = lab.docker_get("/networks/wharf0");
+    let container = lab.inspect("box").unwrap();
+    let asked = &network["Labels"];
+    let network = json!({
+        "Name": "wharf0", "Driver": "bridge", "Labels": asked, "IPAM": network["IPAM"], "Options": network["Options"],
+    });
+    let mut config = container["Config"].clone();
+    config["HostConfig"] = container["HostConfig"].clone();
+    let address = &container["NetworkSettings"]["Networks"]["wharf0"]["IPAMConfig"];
+    config["NetworkingConfig"] =
+        json!({ "EndpointsConfig": { "wharf0": { "IPAMConfig": address } } });
+
+    for path in ["/networks/create", "/containers/create?name=box"] {
+        for delay in (0..100).step_by(10).map(Duration::from_millis) {
+            let body = if path.starts_with("/networks") {
+                lab.wharf(&["teardown"]).succeeded();
+                &network
+            } else {
+                lab.docker("DELETE", "/containers/box?force=true", None);
+                &config
+            };
+            std::thread::scope(|scope| {
+                let ours = scope.spawn(|| lab.docker("POST", path, Some(body)));
+                std::thread::sleep(delay);
+                apply(&lab);
+                let answer = ours.join().unwrap();
+                // The pass may have been the first.
+                assert!([201, 403, 409].contains(&answer.status), "{path}: {}", answer.text());
+            });
+            assert_eq!(containers(&lab).len(), 1, "{path} {delay:?}");
+            until_runs(&lab, "box");
+            assert_eq!(lab.wharf(&["plan"]).code, 0, "{path} {delay:?}");
+        }
+    }
+}
 
 #[test]
 fn twenty_passes_that_are_started_together_are_one_after_the_other() {
