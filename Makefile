@@ -62,7 +62,7 @@ demo-clean: ## Remove everything that the demo made
 # What is asked of Podman again: kills, way back, data that would be lost, drift, links.
 ON_PODMAN := engine::kill::a engine::way_back::a_record engine::way_back::one_that engine::loss::data \
 	engine::drift::what_others \
-	engine::pass::twenty engine::pass::what_somebody
+	engine::pass::twenty engine::pass::what_somebody engine::pass::whose
 
 # Tests of engines wait more than they compute.
 TEST_THREADS ?= $(shell expr $$(nproc) \* 2)

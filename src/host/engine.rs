@@ -22,8 +22,10 @@ mod observe;
 mod replace;
 pub mod settings;
 mod start;
+mod whose;
 
 use std::future::ready;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -60,9 +62,6 @@ use client::Client;
 /// A newer engine that does not speak it any more (Docker 29 begins at 1.44) is asked for its own.
 const API: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };
 
-/// How Podman calls itself among the parts of its version.
-const PODMAN: &str = "Podman Engine";
-
 /// How long an engine may need to clean up after a container that has ended, or to be through with what a
 /// pass that was cut has asked for.
 const ENDING: Duration = Duration::from_secs(5);
@@ -76,8 +75,8 @@ pub struct Engine {
     client: Client,
     is_podman: OnceLock<bool>,
     endpoint: String,
-    /// Whether it is at a socket of this host.
-    is_here: bool,
+    /// Where it is at a socket of this host.
+    socket: Option<PathBuf>,
     limit: Duration,
     /// For each sign of life of a pull or a load.
     silence: Duration,
@@ -113,7 +112,10 @@ impl Engine {
             client: Client::new(endpoint, version)?,
             is_podman: OnceLock::new(),
             endpoint: endpoint.to_string(),
-            is_here: matches!(endpoint, Endpoint::Unix(_)),
+            socket: match endpoint {
+                Endpoint::Unix(path) => Some(path.clone()),
+                Endpoint::Loopback(_) | Endpoint::Tls(..) => None,
+            },
             limit,
             silence: image::SILENCE,
             away: watch::Sender::new(None),
@@ -344,20 +346,6 @@ impl Engine {
                 HealthStatusEnum::NONE | HealthStatusEnum::EMPTY => None,
             });
         Ok((ended, health))
-    }
-
-    /// Whether it is Podman behind its compatible socket; asked once.
-    ///
-    /// # Errors
-    ///
-    /// The engine does not answer.
-    pub async fn is_podman(&self) -> Result<bool, HostError> {
-        if let Some(known) = self.is_podman.get() {
-            return Ok(*known);
-        }
-        let version = self.must("ask for its version", self.client().version()).await?;
-        let parts = version.components.unwrap_or_default();
-        Ok(*self.is_podman.get_or_init(|| parts.iter().any(|part| part.name == PODMAN)))
     }
 
     /// Whether somebody answers at all.

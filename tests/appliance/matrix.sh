@@ -93,9 +93,9 @@ tests() {
 engines() {
 	say "The tests that prove passes, with the engines of $SUITE"
 	as_service env WHARF_REQUIRE_ENGINE=1 TMPDIR=/var/tmp "$it" --test-threads 2 \
-		engine::echo engine::way_back engine::drift
+		engine::echo engine::way_back engine::drift engine::pass::whose
 	as_service env WHARF_REQUIRE_ENGINE=1 WHARF_TEST_ENGINE=podman TMPDIR=/var/tmp "$it" --test-threads 2 \
-		engine::echo engine::way_back engine::drift
+		engine::echo engine::way_back engine::drift engine::pass::whose
 }
 
 # Each part has a machine of its own: what one engine leaves in the packet filter is not to help, or to

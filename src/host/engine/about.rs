@@ -4,7 +4,8 @@
 
 use bollard::models::{SystemInfo, SystemVersion};
 
-use super::{Engine, HostError, PODMAN};
+use super::whose::PODMAN;
+use super::{Engine, HostError};
 use crate::state::checkup::EngineAbout;
 
 impl Engine {

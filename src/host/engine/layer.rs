@@ -51,7 +51,7 @@ impl Engine {
         query: &LayerQuery,
     ) -> Result<Option<Layer>, HostError> {
         let Some(found) = self.inspect(&query.id).await? else { return Ok(None) };
-        let changes = if self.is_here && has_written_nothing(&found) {
+        let changes = if self.socket.is_some() && has_written_nothing(&found) {
             Some(Vec::new())
         } else {
             self.changes(name, &query.id).await?

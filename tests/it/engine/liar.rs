@@ -30,13 +30,14 @@ const REMOVE: Call = ("DELETE", "/containers/", "");
 const INSPECT_IMAGE: Call = ("GET", "/images/", "/json");
 const GET_IMAGE: Call = ("POST", "/images/create", "");
 const INSPECT_NETWORK: Call = ("GET", "/networks/", "");
+const WHOSE: Call = ("HEAD", "/_ping", "");
 const CREATE_NETWORK: Call = ("POST", "/networks/create", "");
 
 /// Those of a replacement.
 const REPLACING: [Call; 7] = [LIST, INSPECT, CREATE, STOP, RENAME, START, REMOVE];
 /// Those of a first start with an image that is not there.
-const BEGINNING: [Call; 6] =
-    [INSPECT_IMAGE, GET_IMAGE, INSPECT_NETWORK, CREATE_NETWORK, CREATE, START];
+const BEGINNING: [Call; 7] =
+    [INSPECT_IMAGE, GET_IMAGE, INSPECT_NETWORK, CREATE_NETWORK, CREATE, START, WHOSE];
 
 /// In their turn, the next one for the next call, unless `WHARF_WHOLE_MATRIX` is set.
 const SLOW: [Fault; 4] = [Fault::Silent, Fault::DoneSilent, Fault::Drip, Fault::HeadOnly];
@@ -113,7 +114,7 @@ fn pass_with(lab: &Lab, liar: &Liar, lie: Lie) -> Seen {
 /// What a pass asked of an engine from which it had waited in vain for a sign of life. Other branches
 /// may wait for one of their own.
 fn asked_in_vain(asked: &[String]) -> impl Iterator<Item = &String> {
-    let is_sign = |request: &&String| request.ends_with("/_ping");
+    let is_sign = |request: &&String| *request == "GET /_ping";
     asked
         .iter()
         .skip_while(move |request| !is_sign(request))

@@ -319,6 +319,20 @@ fn an_engine_that_speaks_another_version_is_asked_for_its_own() {
 }
 
 #[test]
+fn whose_engine_it_is_is_said_by_any_answer_of_it() {
+    let Some(lab) = Lab::new() else { return };
+    let proxy = lab.proxy(|_| {});
+    let endpoint = Endpoint::parse(&proxy.docker_host(), None).unwrap();
+    let engine = Engine::new(&endpoint, SOON).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+
+    let is_podman = runtime.block_on(async { Box::pin(engine.is_podman()).await }).unwrap();
+
+    assert_eq!(is_podman, lab.is_podman());
+    assert_eq!(proxy.requests(), ["HEAD /_ping"]);
+}
+
+#[test]
 fn a_volume_that_the_image_declares_goes_over_to_the_next_container() {
     let Some(lab) = Lab::new() else { return };
     lab.run_foreign("maker", "demo-db", &json!({}));

@@ -239,14 +239,17 @@ fn ask(engine: &Path, head: &str, body: &[u8]) -> std::io::Result<Vec<u8>> {
     let text = answer.split_off(end);
     let head = String::from_utf8_lossy(&answer).into_owned();
     let (_, status) = head.lines().next().unwrap().split_once(' ').unwrap();
-    let kind = head.lines().find(|line| line.to_ascii_lowercase().starts_with("content-type:"));
-    let kind = kind.map(|kind| format!("{kind}\r\n")).unwrap_or_default();
+    let is_kept = |line: &&str| {
+        let line = line.to_ascii_lowercase();
+        line.starts_with("content-type:") || line.starts_with("server:")
+    };
+    let kept: String = head.lines().filter(is_kept).flat_map(|line| [line, "\r\n"]).collect();
     let length = if status.starts_with("204") || status.starts_with("304") {
         String::new()
     } else {
         format!("Content-Length: {}\r\n", text.len())
     };
-    let mut whole = format!("HTTP/1.1 {status}\r\n{kind}{length}\r\n").into_bytes();
+    let mut whole = format!("HTTP/1.1 {status}\r\n{kept}{length}\r\n").into_bytes();
     whole.extend(text);
     Ok(whole)
 }
