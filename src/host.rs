@@ -160,6 +160,10 @@ pub trait Host {
     /// what a pass that was cut has asked of it, or what it does after one has ended.
     fn settle(&self, only: Option<&BTreeSet<String>>) -> impl Future<Output = ()>;
 
+    /// Takes away what passes that were cut have left unfinished of our own files: also between two steps,
+    /// where nothing is under way.
+    fn clear_left(&self);
+
     /// Takes away what a pass that was cut has left unfinished beside `targets`, and forgets it.
     fn tidy(&self, targets: &BTreeSet<PathBuf>);
 

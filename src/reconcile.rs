@@ -212,6 +212,7 @@ pub async fn pass<H: Host>(
     }
     let (basis, assigned) = records(cx, mode, &overrides, &wish.only)?;
     if mode == Mode::Apply {
+        cx.host.clear_left();
         for name in &wish.retry {
             cx.host.keep_trouble(name, &Trouble::default())?;
         }

@@ -514,6 +514,8 @@ impl Host for FakeHost {
 
     async fn settle(&self, _: Option<&BTreeSet<String>>) {}
 
+    fn clear_left(&self) {}
+
     fn tidy(&self, _: &BTreeSet<PathBuf>) {
         self.quiet();
     }

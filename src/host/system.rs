@@ -396,8 +396,11 @@ impl Host for System {
         }
     }
 
-    fn tidy(&self, targets: &BTreeSet<PathBuf>) {
+    fn clear_left(&self) {
         self.memory.clear_left();
+    }
+
+    fn tidy(&self, targets: &BTreeSet<PathBuf>) {
         let directories: BTreeSet<&Path> =
             targets.iter().filter_map(|path| path.parent()).collect();
         directories.into_iter().for_each(file::clear_left);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! A pass with nothing to do changes nothing, as the kernel sees it; and what the journal costs a pass
-//! that does something.
+//! A pass with nothing to do changes nothing, as the kernel sees it; what the journal costs a pass
+//! that does something, and what a kill leaves that no journal tells of.
 
 use std::fs;
 
-use super::set;
+use super::{apply, set};
 use crate::lab::Lab;
 
 /// Calls that change a file or a directory, or wait for a disk.
@@ -49,4 +49,25 @@ fn a_pass_with_nothing_to_do_changes_no_file() {
 
     let changed = traced(&lab, CHANGING);
     assert!(changed.is_empty(), "{changed:#?}");
+}
+
+/// Found by a kill at each place: between two steps nothing is under way, and the journal is empty.
+#[test]
+fn what_a_kill_has_left_of_our_own_files_goes_though_nothing_was_under_way() {
+    let Some(lab) = Lab::new() else { return };
+    set(&lab, "box service status enabled Image demo-db TCPPort 3306 PortMapping none");
+    apply(&lab);
+    // No process has so high a number.
+    let left = ["", "applied/", "written/", "trouble/"]
+        .map(|it| lab.root().join(format!("var/lib/wharf/{it}.wharf-99999999.x")));
+    for path in &left {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "half").unwrap();
+    }
+
+    assert_eq!(lab.wharf(&["plan"]).code, 0);
+    assert!(left.iter().all(|path| path.exists()), "a plan changes nothing");
+    apply(&lab);
+
+    assert_eq!(left.iter().find(|path| path.exists()), None);
 }
