@@ -20,7 +20,7 @@ impl Engine {
     /// Whether it is Podman behind its compatible socket; asked once.
     ///
     /// By the field `Server` of an answer, where there is one that can be understood: for its version Docker
-    /// starts three programs (10 ms).
+    /// starts programs (10 ms).
     ///
     /// # Errors
     ///
