@@ -39,6 +39,7 @@ use crate::state::{Desired, Facts, ImageSource, Query};
 
 use container::Draft;
 use memory::Overcommitted;
+use network::Addressing;
 use network::HostRecord;
 
 /// The databases that a pass reads, at one moment.
@@ -253,15 +254,11 @@ impl Drafts {
     pub fn assign(&self) -> Vec<Assignment> {
         let Some(bridge) = &self.host.bridge else { return Vec::new() };
         let drafts = &self.containers;
-        // An address outside the subnet is one of an earlier subnet.
         let usable = |address: &Ipv4Addr| bridge.subnet.contains(address);
         let mut taken: Vec<Ipv4Addr> =
             drafts.values().filter_map(|draft| draft.address).filter(usable).collect();
         let mut assignments = Vec::new();
-        let lacks = |draft: &&Draft| {
-            draft.lacks_address() || draft.address.is_some_and(|address| !usable(&address))
-        };
-        for draft in drafts.values().filter(lacks) {
+        for draft in drafts.values().filter(|draft| draft.addressing == Addressing::Next) {
             // A full subnet leaves the record without an address; [`Self::resolve`] then says so.
             if let Some(address) = network::free_address(bridge, &taken) {
                 taken.push(address);
@@ -346,7 +343,7 @@ fn drafts(
             notices.extend(of_image.warnings);
         }
         notices.extend(checked.warnings);
-        let draft = container::draft(
+        let mut draft = container::draft(
             &name,
             &Props::of(record),
             &|image| image_props(snapshot, image),
@@ -354,6 +351,9 @@ fn drafts(
             overrides.get(name.as_str()).copied(),
             checked.faults,
         );
+        if let Some(bridge) = &host.bridge {
+            network::ask_address(&mut draft, bridge, record);
+        }
         drafts.insert(name, draft);
     }
     (drafts, notices)

@@ -156,6 +156,26 @@ pub enum Refusal {
     PipeInType,
 }
 
+impl Refusal {
+    /// The property that it is about, when it is one.
+    pub const fn property(&self) -> Option<&BString> {
+        match self {
+            Self::PipeInName { name }
+            | Self::PipeInValue { name, .. }
+            | Self::BackslashAfterName { name }
+            | Self::BackslashAfterValue { name, .. } => Some(name),
+            Self::Missing
+            | Self::NewlineInKey
+            | Self::CommentKey
+            | Self::EqualsInKey
+            | Self::BackslashAfterType { .. }
+            | Self::PipeInType
+            | Self::NewlineInText
+            | Self::ChangedSince { .. } => None,
+        }
+    }
+}
+
 /// The value, or what stands for it when it may be a password.
 fn shown<'a>(name: &BString, value: &'a BString) -> &'a BStr {
     if sounds_secret(name.as_bstr()) { "***".into() } else { value.as_bstr() }

@@ -17,7 +17,7 @@ use crate::db::value::{
     self, ContainerName, Egress, HealthTest, ImageRef, Link, MountSource, Parsed, Port, PortRange,
     Protocol,
 };
-use crate::desired::network::HostRecord;
+use crate::desired::network::{Addressing, HostRecord};
 use crate::desired::window::Window;
 use crate::desired::{Override, Props, Rejection};
 use crate::state::container::{
@@ -39,6 +39,8 @@ pub struct Draft {
     pub bridged: bool,
     /// Its address on the bridge.
     pub address: Option<Ipv4Addr>,
+    /// Whether it is given one.
+    pub addressing: Addressing,
     /// The ports it serves, in the container.
     pub served: BTreeSet<(Protocol, PortRange)>,
     /// Who may reach which host port.
@@ -105,6 +107,7 @@ pub fn draft(
         window: window(record, by_hand),
         bridged,
         address: from.read("Address", value::ipv4).filter(|_| bridged),
+        addressing: Addressing::Stays,
         exposure,
         links: from.read("Interlinked", value::links).unwrap_or_default(),
         web_alias,
@@ -375,11 +378,6 @@ fn spec(
 }
 
 impl Draft {
-    /// Whether it needs an address and has none.
-    pub fn lacks_address(&self) -> bool {
-        self.bridged && self.address.is_none() && self.spec.is_some() && self.faults.is_empty()
-    }
-
     /// Host paths that it mounts.
     pub fn places(&self) -> impl Iterator<Item = PathBuf> + '_ {
         self.spec.iter().flat_map(|spec| &spec.mounts).filter_map(|mount| match &mount.source {

@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use bstr::{BStr, ByteSlice};
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::db::DbName;
 use crate::db::schema::Schema;
 use crate::db::value::{self, ContainerName};
+use crate::db::{DbName, Record};
 use crate::desired::container::Draft;
-use crate::desired::{Props, Rejection, Snapshot, check as check_record};
+use crate::desired::{Assignment, Props, Rejection, Snapshot, check as check_record};
 use crate::settings::Root;
 use crate::state::network::{OptionsPlace, PacketFilter};
 use crate::state::notify::Notify;
@@ -286,6 +286,39 @@ fn free_subnet(facts: &Facts, prefix: u8) -> Option<Ipv4Net> {
     })
 }
 
+/// Whether a record is given an address of the bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addressing {
+    /// It has one, or needs none.
+    Stays,
+    /// It has none, or one of an earlier subnet.
+    Next,
+}
+
+/// Notes whether `draft`, of `record`, is to be given an address of `bridge`.
+///
+/// A record that takes none is rejected. `db` never writes such a one; it comes from a flat file changed by
+/// hand, and whatever follows its last backslash would become a part of it.
+pub fn ask_address(draft: &mut Draft, bridge: &Bridge, record: &Record) {
+    let is_asked = match draft.address {
+        Some(address) => !bridge.subnet.contains(&address),
+        None => draft.bridged && draft.spec.is_some() && draft.faults.is_empty(),
+    };
+    if !is_asked {
+        return;
+    }
+    let any = Assignment { record: draft.name.clone(), address: bridge.subnet.network() };
+    let Err(refusal) = any.change().apply(Some(record)) else {
+        draft.addressing = Addressing::Next;
+        return;
+    };
+    let property = refusal.property().map_or_else(|| "Address".to_owned(), ToString::to_string);
+    let wrong = format!("no Address can be added: {}", value::one_line(&refusal.to_string()));
+    let remedy = format!("db docker_containers setprop {} {property} VALUE", draft.name);
+    let is_plain = property.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    draft.reject(&property, None, wrong, is_plain.then_some(remedy));
+}
+
 /// The lowest address of `bridge` that a record may have and that is not `taken`.
 pub fn free_address(bridge: &Bridge, taken: &[Ipv4Addr]) -> Option<Ipv4Addr> {
     let others = bridge.for_others();
@@ -313,7 +346,7 @@ pub fn check_addresses(
     for (name, draft) in drafts.iter_mut().filter(|(_, draft)| draft.bridged) {
         let remedy = Some(format!("db docker_containers delprop {name} Address"));
         let Some(address) = draft.address else {
-            if let Some(bridge) = bridge.filter(|_| draft.lacks_address()) {
+            if let Some(bridge) = bridge.filter(|_| draft.addressing == Addressing::Next) {
                 let wrong = match free_address(bridge, &taken) {
                     Some(_) => "the next pass gives it one".to_owned(),
                     None => format!("no address of {} is free", bridge.subnet),

@@ -13,7 +13,7 @@ use bstr::{BStr, BString, ByteSlice};
 use super::node::{Mark, Reader};
 use super::{Error, Fault, MAX_BYTES, VERSION};
 use crate::db::change::check_key;
-use crate::db::{DbName, Record, Records, Refusal};
+use crate::db::{DbName, Record, Records};
 
 /// The databases that `text`, an export, holds.
 ///
@@ -180,27 +180,9 @@ fn composed(
     properties: &BTreeMap<BString, Located>,
 ) -> Result<Record, Error> {
     Record::from_parts(kind.value.as_ref(), properties).map_err(|refusal| {
-        let at = property(&refusal).and_then(|name| properties.get(name)).unwrap_or(kind);
+        let at = refusal.property().and_then(|name| properties.get(name)).unwrap_or(kind);
         reader.fault_at(at.line, Fault::Refused { refusal })
     })
-}
-
-/// The property that a refusal is about.
-fn property(refusal: &Refusal) -> Option<&BString> {
-    match refusal {
-        Refusal::PipeInName { name }
-        | Refusal::PipeInValue { name, .. }
-        | Refusal::BackslashAfterName { name }
-        | Refusal::BackslashAfterValue { name, .. } => Some(name),
-        Refusal::Missing
-        | Refusal::NewlineInKey
-        | Refusal::CommentKey
-        | Refusal::EqualsInKey
-        | Refusal::BackslashAfterType { .. }
-        | Refusal::PipeInType
-        | Refusal::NewlineInText
-        | Refusal::ChangedSince { .. } => None,
-    }
 }
 
 fn read_key(reader: &mut Reader<'_>) -> Result<Located, Error> {

@@ -74,6 +74,27 @@ fn a_port_of_the_host_belongs_to_one_record_whatever_asks_for_it() {
     assert_eq!(rejected("blog TCPPort|80\nwiki UDPPort|80"), "", "TCP and UDP are two ports");
 }
 
+/// Such a record comes from a flat file that was changed by hand.
+#[test]
+fn a_record_that_takes_no_address_is_held_and_the_others_get_theirs() {
+    let records = "blog Env_Share|C:\\\nshop Env_DB_PASSWORD|hunter2\\\nwiki TCPPort|80";
+    let resolution = judged(|judge| judge.resolve(&snapshot(records)));
+    insta::assert_snapshot!(told(&resolution.rejected, None), @"
+    docker_containers record 'blog', property Env_Share: no Address can be added: property 'Env_Share': the value '***' ends in a backslash, which would join it to the property after it
+      hint: db docker_containers setprop blog Env_Share VALUE
+    docker_containers record 'shop', property Env_DB_PASSWORD: no Address can be added: property 'Env_DB_PASSWORD': the value '***' ends in a backslash, which would join it to the property after it
+      hint: db docker_containers setprop shop Env_DB_PASSWORD VALUE
+    ");
+    assert_eq!(names(resolution.desired.containers.keys()), ["wiki"]);
+    assert_eq!(names(resolution.desired.held.keys()), ["blog", "shop"]);
+    // One that has its address takes nothing, and is sound.
+    assert_eq!(rejected("blog Address|10.0.3.9|Env_Share|C:\\"), "");
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a ContainerName>) -> Vec<&'a str> {
+    names.map(ContainerName::as_str).collect()
+}
+
 #[test]
 fn a_range_that_clashes_is_one_fault() {
     let records = "games UDPPort|5000-5999\nvoice TCPPort|5000|UDPPort|5500-6499";
