@@ -108,6 +108,20 @@ pub struct Given<'a> {
 
 /// The steps from what is observed to what is desired; empty when all is as it should be.
 pub fn plan(given: &Given<'_>) -> Plan {
+    let mut waiting = BTreeMap::new();
+    loop {
+        let plan = plan_without(given, &waiting);
+        // Who waits keeps what he has, for which another one may wait in his turn.
+        let more = order::waiting(&plan, given);
+        if more.is_empty() {
+            return plan;
+        }
+        waiting.extend(more);
+    }
+}
+
+/// The same, in which those that are `waiting` take nothing.
+fn plan_without(given: &Given<'_>, waiting: &BTreeMap<ContainerName, String>) -> Plan {
     let mut plan = Plan {
         steps: Vec::new(),
         held: given.desired.held.clone(),
@@ -123,7 +137,7 @@ pub fn plan(given: &Given<'_>) -> Plan {
     }
     let opened = files::plan_files(&mut plan, given);
     let ground = plan_ground(&mut plan, given, opened.as_ref());
-    containers::plan_containers(&mut plan, given, &ground);
+    containers::plan_containers(&mut plan, given, &ground, waiting);
     plan_lost_rules(&mut plan, given, opened.as_ref());
     if let Some(unit) =
         drift::idle_guard(given).filter(|unit| drift::is_enabled_again(*unit, given))

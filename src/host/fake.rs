@@ -4,7 +4,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -12,6 +11,7 @@ use serde_json::Value;
 use crate::db::value::{ContainerName, Port};
 use crate::host::{Error, Host, engine};
 use crate::plan::{Limits, NewContainer, Proof, Step, StepId};
+use crate::state::container::canonical;
 use crate::state::layer::{Layer, LayerQuery};
 use crate::state::trouble::{Autopsy, FailedReplacement, Trouble};
 use crate::state::{
@@ -189,9 +189,9 @@ impl FakeHost {
 
     fn set_up(&self, name: &ContainerName, up: bool) {
         let spec = self.specs.borrow().get(name).cloned().unwrap_or_default();
-        let ports: BTreeSet<Port> = published(&spec).filter(|_| up).collect();
+        let ports: BTreeSet<Port> = canonical::ports(&spec).filter(|_| up).collect();
         let mut state = self.state.borrow_mut();
-        let address = address(&spec).filter(|_| up);
+        let address = canonical::address(&spec).filter(|_| up);
         let is_taken = |(other, found): (&ContainerName, &ObservedContainer)| {
             address.is_some() && other != name && found.address == address
         };
@@ -347,21 +347,6 @@ impl FakeHost {
             (Drift::Stopped | Drift::Removed | Drift::ImageMoved, None) => {}
         }
     }
-}
-
-/// The address in a canonical spec.
-fn address(spec: &Value) -> Option<Ipv4Addr> {
-    spec.pointer("/attachment/bridge/address")?.as_str()?.parse().ok()
-}
-
-/// The host ports in a canonical spec.
-fn published(spec: &Value) -> impl Iterator<Item = Port> {
-    let list = spec.pointer("/attachment/bridge/published").and_then(Value::as_array).cloned();
-    list.unwrap_or_default().into_iter().filter_map(|publish| {
-        let number = u16::try_from(publish.get("host")?.as_u64()?).ok()?.try_into().ok()?;
-        let protocol = serde_json::from_value(publish.get("protocol")?.clone()).ok()?;
-        Some(Port { protocol, number })
-    })
 }
 
 impl Host for FakeHost {

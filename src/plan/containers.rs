@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::db::value::{ContainerName, Port};
+use crate::db::value::ContainerName;
 use crate::plan::data::{Successor, kept, not_given_up};
 use crate::plan::verdict::{Act, Verdict, verdict};
 use crate::plan::{Given, Ground, NewContainer, Plan, Proof, Reason, Step, StepId};
@@ -15,8 +15,8 @@ use crate::state::{Container, Leftover, ObservedContainer, Renamed, Role};
 struct Work<'a> {
     given: &'a Given<'a>,
     ground: &'a Ground,
-    /// Who publishes a port now, and the step after which he has given it up.
-    freed: BTreeMap<Port, Vec<(ContainerName, StepId)>>,
+    /// Who takes nothing in this plan, and why.
+    waiting: &'a BTreeMap<ContainerName, String>,
     /// The steps that take away what has no record any more.
     gone: Vec<StepId>,
     /// The step after which it runs.
@@ -28,12 +28,17 @@ struct Work<'a> {
     cleared: BTreeMap<ContainerName, StepId>,
 }
 
-/// Plans all containers, those that others need before the others.
-pub(crate) fn plan_containers(plan: &mut Plan, given: &Given<'_>, ground: &Ground) {
+/// Plans all containers, those that others need before the others; those that are `waiting` stay as they are.
+pub(crate) fn plan_containers(
+    plan: &mut Plan,
+    given: &Given<'_>,
+    ground: &Ground,
+    waiting: &BTreeMap<ContainerName, String>,
+) {
     let mut work = Work {
         given,
         ground,
-        freed: BTreeMap::new(),
+        waiting,
         gone: Vec::new(),
         started: BTreeMap::new(),
         ready: BTreeMap::new(),
@@ -214,8 +219,7 @@ impl Work<'_> {
             };
             if !container.wanted.is_up() && found.state.is_up() && !self.ground.bridge_anew {
                 let step = Step::StopContainer { id, name: name.clone() };
-                let step = plan.add(step, stopped(container.wanted), Some(name), BTreeSet::new());
-                self.frees(name, step);
+                plan.add(step, stopped(container.wanted), Some(name), BTreeSet::new());
             }
         }
     }
@@ -232,6 +236,11 @@ impl Work<'_> {
             plan.held.insert(name.clone(), why);
             return;
         }
+        if let Some(why) = self.waiting.get(name) {
+            let before = plan.held.get(name).map(|why| format!("{why}; ")).unwrap_or_default();
+            plan.leave(name, format!("{before}{why}"), None);
+            return;
+        }
         let mut needs = self.ground.all.clone();
         if bridged {
             needs.extend(&self.ground.bridged);
@@ -239,7 +248,8 @@ impl Work<'_> {
         for target in container.links.values() {
             needs.extend(self.await_ready(plan, name, target));
         }
-        needs.extend(self.in_the_way(container));
+        // A removed container's address is not known here; waiting for it costs nothing.
+        needs.extend(&self.gone);
         needs.extend(self.cleared.get(name));
         let first = plan.steps.len();
         let started = match act {
@@ -320,9 +330,7 @@ impl Work<'_> {
         let new = self.new_container(container, Some(&old));
         let proof = Some(proof(self.given, container));
         let step = Step::ReplaceContainer { old_is_up: old.state.is_up(), old: old.id, new, proof };
-        let step = plan.add(step, reason, Some(name), needs);
-        self.frees(name, step);
-        step
+        plan.add(step, reason, Some(name), needs)
     }
 
     fn new_container(
@@ -364,7 +372,8 @@ impl Work<'_> {
         container.links.values().find_map(|target| {
             let runs =
                 self.given.observed.containers.get(target).is_some_and(|found| found.state.is_up());
-            if !runs && plan.troubled.contains_key(target) && !self.started.contains_key(target) {
+            let is_left = plan.held.contains_key(target) && !self.started.contains_key(target);
+            if !runs && is_left && self.given.desired.containers.contains_key(target) {
                 return Some(format!("it links to '{target}', which does not run"));
             }
             match self.given.desired.containers.get(target).map(|linked| linked.wanted) {
@@ -405,26 +414,6 @@ impl Work<'_> {
         let step = plan.add(step, Reason::NeededBy(name.clone()), Some(target), needs);
         self.ready.insert(target.clone(), step);
         Some(step)
-    }
-
-    /// After `step` the container of `name` has given up the ports that it publishes now.
-    fn frees(&mut self, name: &ContainerName, step: StepId) {
-        let found = self.given.observed.containers.get(name);
-        for port in found.iter().flat_map(|found| &found.published) {
-            self.freed.entry(*port).or_default().push((name.clone(), step));
-        }
-    }
-
-    /// The steps that free a port which `container` takes.
-    fn in_the_way(&self, container: &Container) -> BTreeSet<StepId> {
-        let ports = container.exposure.iter().flat_map(|exposure| &exposure.ports);
-        let others = ports
-            .filter_map(|port| self.freed.get(port))
-            .flatten()
-            .filter(|(name, _)| *name != container.spec.name)
-            .map(|(_, step)| *step);
-        // A removed container's address is not known here; waiting for it costs nothing.
-        others.chain(self.gone.iter().copied()).collect()
     }
 }
 

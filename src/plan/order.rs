@@ -6,11 +6,15 @@
 //! Where each waits for the other, one of them is stopped before.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::Ipv4Addr;
 
+use serde_json::Value;
+
 use crate::db::value::{ContainerName, Port};
-use crate::plan::{Given, Plan, Reason, Step, StepId};
-use crate::state::ContainerSpec;
+use crate::plan::{Given, Plan, PlannedStep, Reason, Step, StepId};
+use crate::state::Container;
+use crate::state::container::canonical;
 
 /// Something that only one running container can have.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,16 +23,64 @@ enum Thing {
     Port(Port),
 }
 
+impl fmt::Display for Thing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "address {address}"),
+            Self::Port(port) => write!(f, "port {port}"),
+        }
+    }
+}
+
+/// A step with which a container gets what it needs.
+struct Take {
+    step: StepId,
+    name: ContainerName,
+    things: BTreeSet<Thing>,
+    /// Whether it is started as it was made, and its record asks for something else by now.
+    is_outdated: bool,
+}
+
+/// The containers that would take what another one keeps, and what they wait for.
+///
+/// Whoever runs and is not stopped or replaced keeps what he has, whatever his record says by now. One that
+/// is started as it was made, since its replacement has to wait, takes nothing that somebody else gets.
+pub(crate) fn waiting(plan: &Plan, given: &Given<'_>) -> BTreeMap<ContainerName, String> {
+    let (holders, leaving) = (holders(given), gives(plan));
+    let mut takes = takes(plan, given);
+    takes.sort_by_key(|take| take.is_outdated);
+    let mut waiting = BTreeMap::new();
+    let mut gotten: BTreeMap<Thing, ContainerName> = BTreeMap::new();
+    for take in takes {
+        let keeps = |thing: &Thing| {
+            let holder = holders.get(thing).copied().filter(|holder| **holder != take.name)?;
+            let is_held = plan.held.contains_key(holder);
+            let why = if is_held { ", which is held itself" } else { "" };
+            (!leaving.contains_key(holder)).then(|| format!("{thing} stays with '{holder}'{why}"))
+        };
+        let gets = |thing: &Thing| {
+            let name = gotten.get(thing)?;
+            Some(format!("it was made with {thing}, which is for '{name}' now"))
+        };
+        let why = take.things.iter().find_map(|thing| keeps(thing).or_else(|| gets(thing)));
+        match why {
+            Some(why) => drop(waiting.insert(take.name, why)),
+            None => gotten.extend(take.things.iter().map(|thing| (*thing, take.name.clone()))),
+        }
+    }
+    waiting
+}
+
 /// Adds what must be given up before it is taken, and puts the steps in an order in which they could be
 /// done one by one.
 pub(crate) fn settle(plan: &mut Plan, given: &Given<'_>) {
     let holders = holders(given);
     let leaving = gives(plan);
     let mut stops: BTreeMap<&ContainerName, StepId> = BTreeMap::new();
-    for (step, name) in takes(plan) {
-        let Some(container) = given.desired.containers.get(&name) else { continue };
-        let others: BTreeSet<&ContainerName> = wanted(&container.spec)
-            .filter_map(|thing| holders.get(&thing).copied())
+    for Take { step, name, things, .. } in takes(plan, given) {
+        let others: BTreeSet<&ContainerName> = things
+            .iter()
+            .filter_map(|thing| holders.get(thing).copied())
             .filter(|holder| **holder != name)
             .collect();
         for holder in others {
@@ -64,10 +116,20 @@ fn holders<'a>(given: &Given<'a>) -> BTreeMap<Thing, &'a ContainerName> {
     .collect()
 }
 
-fn wanted(spec: &ContainerSpec) -> impl Iterator<Item = Thing> {
-    let ports = spec.published().iter();
-    let ports = ports.map(|port| Port { protocol: port.protocol, number: port.host });
-    spec.address().map(Thing::Address).into_iter().chain(ports.map(Thing::Port))
+/// What a container has when it is as its record says.
+fn wanted(container: &Container) -> BTreeSet<Thing> {
+    let published = container.spec.published().iter();
+    let published = published.map(|port| Port { protocol: port.protocol, number: port.host });
+    // One in the host's network publishes nothing, and listens by itself.
+    let open = container.exposure.iter().flat_map(|exposure| exposure.ports.iter().copied());
+    let ports = published.chain(open).map(Thing::Port);
+    container.spec.address().map(Thing::Address).into_iter().chain(ports).collect()
+}
+
+/// What a container has that was made from this canonical spec.
+fn had(spec: &Value) -> BTreeSet<Thing> {
+    let ports = canonical::ports(spec).map(Thing::Port);
+    canonical::address(spec).map(Thing::Address).into_iter().chain(ports).collect()
 }
 
 /// The first step after which a container has given up what it had.
@@ -87,18 +149,23 @@ fn gives(plan: &Plan) -> BTreeMap<ContainerName, StepId> {
     found
 }
 
-/// The steps with which a container gets what it needs.
-fn takes(plan: &Plan) -> Vec<(StepId, ContainerName)> {
-    let is_it = |step: &Step| {
-        matches!(
-            step,
-            Step::StartContainer(_)
-                | Step::ReplaceContainer { .. }
-                | Step::FinishReplacement { .. }
-        )
+fn takes(plan: &Plan, given: &Given<'_>) -> Vec<Take> {
+    let take = |(step, planned): (StepId, &PlannedStep)| {
+        let is_start = matches!(planned.step, Step::StartContainer(_));
+        let is_new = |step: &Step| {
+            matches!(step, Step::ReplaceContainer { .. } | Step::FinishReplacement { .. })
+        };
+        let name = planned.record.clone().filter(|_| is_start || is_new(&planned.step))?;
+        let container = given.desired.containers.get(&name)?;
+        let found = given.observed.containers.get(&name).filter(|_| is_start);
+        let is_outdated = found.is_some_and(|found| found.hash != container.hash.as_str());
+        let things = match given.applied.get(&name).filter(|_| is_outdated) {
+            Some(spec) => had(spec),
+            None => wanted(container),
+        };
+        Some(Take { step, name, things, is_outdated })
     };
-    let steps = plan.steps.iter().enumerate().filter(|(_, planned)| is_it(&planned.step));
-    steps.filter_map(|(id, planned)| Some((id, planned.record.clone()?))).collect()
+    plan.steps.iter().enumerate().filter_map(take).collect()
 }
 
 /// Whether `step` waits for `other`, directly or not, or is it.

@@ -10,6 +10,8 @@
 //! To add a field: give it a default that is not serialised, and say in `host/engine.rs` what the
 //! engine gets for it.
 
+pub mod canonical;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;

@@ -188,3 +188,67 @@ fn an_image_that_two_want_brings_only_itself_into_a_part() {
         assert!(!part.contains(&format!("container {other}")), "{part}");
     }
 }
+
+fn port(name: &str, address: u8, port: u16) -> String {
+    record(name, &format!("Address|10.0.3.{address}|TCPPort|{port}"))
+}
+
+#[test]
+fn what_somebody_keeps_is_not_taken_and_who_links_to_that_one_waits_too() {
+    let elk = port("elk", 2, 80);
+    let held = port("elk", 2, 81).replace("status|", "Hold|yes|status|");
+    let fox = record("fox", "Address|10.0.3.4|Interlinked|cat:db");
+    let gnu = record("gnu", "Address|10.0.3.5|Interlinked|fox:db");
+    let seen = Seen::new(&elk, &(held + &port("cat", 3, 80) + &fox + &gnu));
+    let plan = seen.plan();
+    assert!(plan.is_empty(), "{plan}");
+    insta::assert_snapshot!(plan, @r"
+    hold cat: port 80/tcp stays with 'elk', which is held itself
+    hold elk: its record says Hold=yes
+    hold fox: it links to 'cat', which does not run
+    hold gnu: it links to 'fox', which does not run
+    ");
+    assert_eq!(plan.troubled.keys().collect::<Vec<_>>(), [&name_of("cat")], "it is a fault");
+}
+
+#[test]
+fn who_waits_for_a_port_keeps_its_own_for_which_others_wait() {
+    let before = port("aaa", 2, 80) + &port("bbb", 3, 81) + &port("ddd", 6, 90);
+    let after = port("aaa", 2, 81) + &port("bbb", 3, 82) + &port("ccc", 4, 80);
+    let mut seen = Seen::new(&before, &(after + &port("ddd", 6, 91)));
+    seen.write_undeclared("bbb", "/data");
+    let plan = seen.plan();
+    let steps: Vec<String> = plan.steps.iter().map(|step| step.step.to_string()).collect();
+    assert_eq!(steps, ["replace container ddd"]);
+    assert_eq!(plan.held[&name_of("aaa")], "port 81/tcp stays with 'bbb', which is held itself");
+    assert_eq!(plan.held[&name_of("ccc")], "port 80/tcp stays with 'aaa', which is held itself");
+}
+
+#[test]
+fn one_that_is_started_as_it_was_takes_nothing_that_another_one_gets() {
+    let (elk, cat) = (port("elk", 2, 80), port("cat", 3, 80));
+    let moved = port("elk", 2, 81);
+    let stopped = |records: &str| {
+        let mut seen = Seen::new(&elk, records);
+        seen.found("elk").state = Running::Exited;
+        seen.found("elk").published.clear();
+        let was = Seen::as_of(&elk).desired.containers[&name_of("elk")].spec.canonical();
+        seen.applied.insert(name_of("elk"), was);
+        seen.write_undeclared("elk", "/data");
+        seen
+    };
+    assert_eq!(stopped(&moved).steps(), ["0 start container elk {}"]);
+    let plan = stopped(&(moved.clone() + &cat)).plan();
+    let steps: Vec<String> = plan.steps.iter().map(|step| step.step.to_string()).collect();
+    assert_eq!(steps, ["create container cat from app", "start container cat"]);
+    let why = "; it was made with port 80/tcp, which is for 'cat' now";
+    assert!(plan.held[&name_of("elk")].ends_with(why), "{plan}");
+    // Who has it already keeps it.
+    let mut seen = stopped(&(moved + &cat));
+    let running = Seen::as_of(&cat).found("cat").clone();
+    seen.observed.containers.insert(name_of("cat"), running);
+    let plan = seen.plan();
+    assert!(plan.is_empty(), "{plan}");
+    let why = "; port 80/tcp stays with 'cat'";
+    assert!(plan.held[&name_of("elk")].ends_with(why), "{plan}");
+}
