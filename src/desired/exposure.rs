@@ -254,7 +254,10 @@ fn opened(draft: &Draft, exposure: &Exposure, facts: &Facts) -> impl Iterator<It
 fn expose(guard: &mut Guard, draft: &Draft, exposure: &Exposure, facts: &Facts) {
     for port in opened(draft, exposure, facts) {
         let host_port = HostPort::from(port);
+        // Whoever answers on it still may be private: it is opened when he has given it up.
+        let is_anothers = facts.published.get(&port).is_some_and(|holder| *holder != draft.name);
         match exposure.access {
+            Access::Public if is_anothers => drop(guard.private.insert(host_port)),
             Access::Localhost => drop(guard.localhost.insert(host_port)),
             Access::Private => drop(guard.private.insert(host_port)),
             Access::Public => {

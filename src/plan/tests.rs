@@ -21,6 +21,7 @@ use crate::host::Host;
 use crate::host::fake::FakeHost;
 use crate::plan::{Given, Plan, Step, data, plan};
 use crate::settings::{Profile, Root};
+use crate::state::exposure::HostPort;
 use crate::state::trouble::{Past, Trouble};
 use crate::state::{Facts, Observed, ObservedNetwork, PacketFilter, Query};
 use crate::template::{self, Readers, Roots, View};
@@ -332,6 +333,24 @@ fn a_port_that_no_record_opens_stays_closed_until_its_container_is_gone() {
     let guard = resolve(MYSQL, &facts).desired.guard;
     assert!(guard.public.is_empty());
     assert!(guard.private.iter().any(|port| port.port.get() == 8080), "{guard:#?}");
+}
+
+#[test]
+fn a_port_that_changes_hands_is_opened_to_the_internet_when_it_has() {
+    let old = "aaa=service|Address|10.0.3.2|Image|db|TCPPort|80|status|enabled\n";
+    let new = "bbb=service|Address|10.0.3.3|Image|web|TCPPort|80|access|public|status|enabled\n";
+    let records = format!("{}{new}", old.replace("|80|", "|81|"));
+    let host = brought_to(old);
+    let opened = |host: &FakeHost| {
+        let guard = resolve(&records, &host.state().facts).desired.guard;
+        let numbers = |ports: BTreeSet<HostPort>| -> Vec<u16> {
+            ports.iter().map(|port| port.port.get()).collect()
+        };
+        (numbers(guard.public), numbers(guard.private))
+    };
+    assert_eq!(opened(&host), (vec![], vec![80, 81]), "the private one still answers on it");
+    bring(&records, &host);
+    assert_eq!(opened(&host), (vec![80], vec![81]));
 }
 
 #[test]
