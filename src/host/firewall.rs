@@ -11,6 +11,7 @@ mod beside;
 mod chains;
 mod delta;
 mod dump;
+mod echo;
 pub mod firewalld;
 mod flows;
 mod iptables;
@@ -245,7 +246,7 @@ impl Firewall {
             None => None,
         };
         let found = Found::now();
-        let echo = list().await?.ok_or(Error::GuardNotLoaded(PacketFilter::Nftables))?;
+        let echo = echo::read().await?.ok_or(Error::GuardNotLoaded(PacketFilter::Nftables))?;
         read_back(&text, &String::from_utf8_lossy(&echo))?;
         self.memory.remember_guard(
             &LoadedGuard {

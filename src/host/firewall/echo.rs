@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The table in the words of `nft`, read while others change rules of their own.
+//!
+//! `nft` begins its list again whenever somebody has changed a rule, and takes a processor until it has one: an engine
+//! that stops ten containers changes rules for most of a second. It is ended then, and begun again when the rules stand
+//! still.
+
+use std::future;
+use std::time::Duration;
+
+use crate::host::Error;
+
+use super::{list, netlink};
+
+/// The rules stand still when nobody has changed one for so long.
+const MOMENT: Duration = Duration::from_millis(5);
+
+/// Who changes rules all the time has to be borne: after so long `nft` is left to itself.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The table as the kernel has it, or `None`.
+///
+/// # Errors
+///
+/// As [`list`].
+pub(super) async fn read() -> Result<Option<Vec<u8>>, Error> {
+    match tokio::time::timeout(PATIENCE, between_changes()).await {
+        Ok(read) => read,
+        Err(_) => list().await,
+    }
+}
+
+async fn between_changes() -> Result<Option<Vec<u8>>, Error> {
+    loop {
+        tokio::select! {
+            biased;
+            read = list() => return read,
+            () = change() => still().await,
+        }
+    }
+}
+
+/// Until somebody changes a rule; never where the kernel does not tell.
+async fn change() {
+    let Ok(before) = netlink::generation() else { return future::pending().await };
+    while netlink::generation().is_ok_and(|now| now == before) {
+        tokio::time::sleep(MOMENT).await;
+    }
+}
+
+async fn still() {
+    let mut before = netlink::generation().ok();
+    loop {
+        tokio::time::sleep(MOMENT).await;
+        let now = netlink::generation().ok();
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+}
