@@ -227,17 +227,24 @@ impl Firewall {
         let text = fs::read_to_string(path)
             .map_err(|source| Error::File { path: path.to_owned(), source })?;
         let marks = judged::Marks::of(&text);
-        let sent = match self.change(&text).await {
-            Some(mut change) => {
-                change += marks.as_ref().map_or("", |marks| &marks.without);
-                command::run("nft", &["-f", "-"], change.as_bytes()).await
-            }
-            None => command::run("nft", &["-f", &path.to_string_lossy()], b"").await,
+        let whole = || async { command::run("nft", &["-f", &path.to_string_lossy()], b"").await };
+        // Where there is no table nobody marks a flow meanwhile.
+        let is_absent = netlink::is_absent(TABLE).is_ok_and(|absent| absent);
+        let sent = if is_absent {
+            tokio::join!(whole(), unmark()).0
+        } else if let Some(mut change) = self.change(&text).await {
+            change += marks.as_ref().map_or("", |marks| &marks.without);
+            command::run("nft", &["-f", "-"], change.as_bytes()).await
+        } else {
+            whole().await
         };
         if let Err(error) = sent {
             // Somebody may have changed the table meanwhile: the whole text depends on nothing.
             tracing::debug!(%error, "the guard is loaded as a whole");
-            command::run("nft", &["-f", &path.to_string_lossy()], b"").await.map_err(failed)?;
+            whole().await.map_err(failed)?;
+        }
+        if !is_absent && marks.is_some() {
+            unmark().await;
         }
         // Told of the first guard without marks, not again with each change of it.
         let is_known = self.memory.guard().is_some() && !self.memory.has_guard_marks();
@@ -388,12 +395,15 @@ async fn remove_table() -> Result<(), Error> {
     Ok(())
 }
 
-/// Lets flows be marked from now on, by the transaction `marks`; `None` where the kernel or `nft` cannot, and each
-/// packet is judged.
-async fn mark(marks: String, is_known: bool) -> Option<String> {
+async fn unmark() {
     if let Ok(Err(error)) = tokio::task::spawn_blocking(flows::unmark).await {
         tracing::debug!(%error, "flows keep the marks of before");
     }
+}
+
+/// Lets flows be marked from now on, by the transaction `marks`; `None` where the kernel or `nft` cannot, and each
+/// packet is judged.
+async fn mark(marks: String, is_known: bool) -> Option<String> {
     match command::run("nft", &["-f", "-"], marks.as_bytes()).await {
         Ok(_) => Some(marks),
         Err(error) if is_known => {
