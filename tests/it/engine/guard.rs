@@ -123,6 +123,50 @@ fn whatever_others_change_in_the_guard_is_seen() {
     until_page(WEB_TEXT, || lab.lan_get(&format!("http://{HOST_LAN}:8080/")));
 }
 
+/// As an engine does that starts or stops many containers.
+#[test]
+fn a_guard_is_read_back_while_somebody_changes_rules_all_the_time() {
+    let Some(lab) = Lab::new() else { return };
+    let noise = lab.spawn(&[
+        "sh",
+        "-c",
+        "while :; do nft add table inet noise; nft delete table inet noise; done",
+    ]);
+    set(&lab, &format!("{} access private", web("shop", 8080)));
+    apply(&lab);
+    setprop(&lab, "shop access public");
+    apply(&lab);
+    drop(noise);
+    let plan = lab.wharf(&["plan"]).succeeded().stdout;
+    assert!(!plan.contains("guard"), "{plan}");
+    until_page(WEB_TEXT, || lab.wan_get(&format!("http://{HOST_WAN}:8080/")));
+}
+
+#[test]
+fn a_port_that_changes_hands_is_closed_to_the_internet_as_long_as_the_private_one_has_it() {
+    let Some(lab) = Lab::new() else { return };
+    let (lan, wan) = (format!("http://{HOST_LAN}:8080/"), format!("http://{HOST_WAN}:8080/"));
+    set(&lab, &format!("{} access private", web("shop", 8080)));
+    apply(&lab);
+    until_page(WEB_TEXT, || lab.lan_get(&lan));
+
+    setprop(&lab, "shop PortMappingPorts 8081:80 Hold yes");
+    set(&lab, &format!("{} access public", web("blog", 8080)));
+    let told = lab.wharf(&["apply"]).ended_with(1);
+    assert!(lab.inspect("blog").is_none(), "{told:?}");
+    let held = lab.wharf(&["status"]).stdout;
+    assert!(held.contains("port 8080/tcp stays with 'shop', which is held itself"), "{held}");
+    until_page(WEB_TEXT, || lab.lan_get(&lan));
+    assert!(closed(&lab.wan_get(&wan)), "the private one is still there");
+
+    lab.db(&["docker_containers", "delprop", "shop", "Hold"]);
+    apply(&lab);
+    until_page(WEB_TEXT, || lab.wan_get(&wan));
+    until_page(WEB_TEXT, || lab.lan_get(&format!("http://{HOST_LAN}:8081/")));
+    assert!(closed(&lab.wan_get(&format!("http://{HOST_WAN}:8081/"))));
+    lab.wharf(&["plan"]).succeeded();
+}
+
 #[test]
 fn a_flushed_guard_is_back_without_a_timer_and_no_container_is_touched() {
     let Some(lab) = Lab::new() else { return };
