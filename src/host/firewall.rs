@@ -19,7 +19,6 @@ mod judged;
 mod netlink;
 mod noted;
 mod sets;
-mod transaction;
 
 use std::fs;
 use std::path::Path;
@@ -40,7 +39,6 @@ pub use beside::{Expected, Missed, Read};
 pub use netlink::{Change, Watch};
 
 use noted::{Found, Noted};
-use transaction::{mark, send, unmark};
 
 /// Name of the table, of family `inet`.
 pub const TABLE: &str = "wharf";
@@ -225,27 +223,35 @@ impl Firewall {
     }
 
     async fn load_table(&self, path: &Path, source: &str) -> Result<(), Error> {
+        let failed = |source| Error::Command { doing: "loading the guard".to_owned(), source };
         let text = fs::read_to_string(path)
             .map_err(|source| Error::File { path: path.to_owned(), source })?;
         let marks = judged::Marks::of(&text);
-        // Where there is no table, nothing can differ. Marks of before count for nothing, whenever they go.
+        let whole = || async { command::run("nft", &["-f", &path.to_string_lossy()], b"").await };
+        // Where there is no table nobody marks a flow meanwhile.
         let is_absent = netlink::is_absent(TABLE).is_ok_and(|absent| absent);
-        let at_once = is_absent.then(|| marks.as_ref().map(|marks| text.clone() + &marks.with));
-        let is_marked = match at_once.flatten() {
-            Some(all) => tokio::join!(send(&all), unmark()).0.is_ok(),
-            None => false,
+        let sent = if is_absent {
+            tokio::join!(whole(), unmark()).0
+        } else if let Some(mut change) = self.change(&text).await {
+            change += marks.as_ref().map_or("", |marks| &marks.without);
+            command::run("nft", &["-f", "-"], change.as_bytes()).await
+        } else {
+            whole().await
         };
+        if let Err(error) = sent {
+            // Somebody may have changed the table meanwhile: the whole text depends on nothing.
+            tracing::debug!(%error, "the guard is loaded as a whole");
+            whole().await.map_err(failed)?;
+        }
+        if !is_absent && marks.is_some() {
+            unmark().await;
+        }
+        // Told of the first guard without marks, not again with each change of it.
+        let is_known = self.memory.guard().is_some() && !self.memory.has_guard_marks();
+        // Not in the same transaction: the kernel takes the new rules a moment before it takes their sets.
         let marks = match marks {
-            Some(marks) if is_marked => Some(marks.with),
-            marks => {
-                self.send_without_marks(path, &text, marks.as_ref()).await?;
-                // Told of the first guard without marks, not again with each change of it.
-                let is_known = self.memory.guard().is_some() && !self.memory.has_guard_marks();
-                match marks {
-                    Some(marks) => mark(marks.with, is_known).await,
-                    None => None,
-                }
-            }
+            Some(marks) => mark(marks.with, is_known).await,
+            None => None,
         };
         let found = Found::now();
         let echo = echo::read().await?.ok_or(Error::GuardNotLoaded(PacketFilter::Nftables))?;
@@ -261,26 +267,6 @@ impl Firewall {
             marks.as_deref(),
         )?;
         if self.noted.note_read(&found, source)? { Ok(()) } else { self.noted.forget() }
-    }
-
-    /// What differs when the kernel holds what was loaded last, else the whole text.
-    async fn send_without_marks(
-        &self,
-        path: &Path,
-        text: &str,
-        marks: Option<&judged::Marks>,
-    ) -> Result<(), Error> {
-        if let Some(mut change) = self.change(text).await {
-            change += marks.map_or("", |marks| &marks.without);
-            match send(&change).await {
-                Ok(_) => return Ok(()),
-                // Somebody may have changed the table meanwhile: the whole text depends on nothing.
-                Err(error) => tracing::debug!(%error, "the guard is loaded as a whole"),
-            }
-        }
-        let whole = command::run("nft", &["-f", &path.to_string_lossy()], b"").await;
-        let failed = |source| Error::Command { doing: "loading the guard".to_owned(), source };
-        whole.map(drop).map_err(failed)
     }
 
     /// Loads what was loaded last when the table is gone, and says whether that was so.
@@ -408,6 +394,32 @@ async fn remove_table() -> Result<(), Error> {
         })?;
     }
     Ok(())
+}
+
+async fn unmark() {
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(flows::unmark).await {
+        tracing::debug!(%error, "flows keep the marks of before");
+    }
+}
+
+/// Lets flows be marked from now on, by the transaction `marks`; `None` where the kernel or `nft` cannot, and each
+/// packet is judged.
+async fn mark(marks: String, is_known: bool) -> Option<String> {
+    match command::run("nft", &["-f", "-"], marks.as_bytes()).await {
+        Ok(_) => Some(marks),
+        Err(error) if is_known => {
+            tracing::debug!(%error, "flows are judged packet by packet");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(
+                %error,
+                "the guard holds, but judges each packet of a flow, which costs throughput: the kernel takes \
+                 no rules about labels of conntrack (it needs CONFIG_NF_CONNTRACK_LABELS)"
+            );
+            None
+        }
+    }
 }
 
 /// The table as the kernel has it, or `None`.
