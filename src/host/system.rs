@@ -109,10 +109,18 @@ impl System {
         &self.firewall
     }
 
-    /// Asks the engine what needs no query.
-    fn ask(&self) -> Asked {
+    /// Asks the engine what needs no query; the requests are on their way.
+    async fn ask(&self) -> Asked {
         let (engine, since) = (Arc::clone(&self.engine), self.seen.since());
-        Box::pin(async move { tokio::join!(engine.list(), engine.happened(since)) })
+        let mut asked: Asked =
+            Box::pin(async move { tokio::join!(engine.list(), engine.happened(since)) });
+        for _ in 0..TURNS {
+            if let Poll::Ready(answers) = futures_util::poll!(&mut asked) {
+                return Box::pin(ready(answers));
+            }
+            tokio::task::yield_now().await;
+        }
+        asked
     }
 
     /// What the guard is, and where there is one, the rules beside it about `bridge`; whose they are is asked
@@ -179,14 +187,7 @@ impl System {
 
 impl Host for System {
     async fn look_ahead(&self) {
-        let mut asked = self.ask();
-        for _ in 0..TURNS {
-            if let Poll::Ready(answers) = futures_util::poll!(&mut asked) {
-                asked = Box::pin(ready(answers));
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
+        let asked = self.ask().await;
         self.ahead.0.replace(Some((Instant::now(), asked)));
     }
 
@@ -197,7 +198,10 @@ impl Host for System {
         let filter = firewall::filter(query.filter);
         // Records that somebody kept locked may have taken longer than the engine's answer has time.
         let ahead = self.ahead.0.take().filter(|(begun, _)| begun.elapsed() < FRESH);
-        let asked = ahead.map_or_else(|| self.ask(), |(_, asked)| asked);
+        let asked = match ahead {
+            Some((_, asked)) => asked,
+            None => self.ask().await,
+        };
         let beside = query.bridge.as_ref();
         let beside = beside.filter(|bridge| !self.firewall.is_beside_untouched(bridge));
         let around = async {
