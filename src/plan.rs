@@ -109,6 +109,10 @@ pub struct Given<'a> {
 /// The steps from what is observed to what is desired; empty when all is as it should be.
 pub fn plan(given: &Given<'_>) -> Plan {
     let mut waiting = BTreeMap::new();
+    if given.is_unguarded {
+        // Nobody is started, and who is made anew gets no port.
+        return plan_without(given, &waiting);
+    }
     loop {
         let plan = plan_without(given, &waiting);
         // Who waits keeps what he has, for which another one may wait in his turn.

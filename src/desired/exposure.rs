@@ -199,7 +199,7 @@ pub fn guard(
         if let Some(exposure) = &draft.exposure
             && counts(draft, facts, ABOUT_ACCESS)
         {
-            expose(&mut guard, draft, exposure, facts);
+            expose(&mut guard, draft, exposure, drafts, facts);
         }
         if let Some(address) = draft.address
             && counts(draft, facts, &["HostAccess", "Egress", "Address"])
@@ -251,13 +251,16 @@ fn opened(draft: &Draft, exposure: &Exposure, facts: &Facts) -> impl Iterator<It
     exposure.ports.iter().copied().filter(has)
 }
 
-fn expose(guard: &mut Guard, draft: &Draft, exposure: &Exposure, facts: &Facts) {
+fn expose(guard: &mut Guard, draft: &Draft, exposure: &Exposure, drafts: &Drafts, facts: &Facts) {
     for port in opened(draft, exposure, facts) {
         let host_port = HostPort::from(port);
-        // Whoever answers on it still may be private: it is opened when he has given it up.
-        let is_anothers = facts.published.get(&port).is_some_and(|holder| *holder != draft.name);
+        // Whoever answers on it still may not be public: it is opened when he has given it up.
+        let holder = facts.published.get(&port).filter(|holder| **holder != draft.name);
+        let is_public = |name| drafts.get(name).is_some_and(|draft| draft.access == Access::Public);
         match exposure.access {
-            Access::Public if is_anothers => drop(guard.private.insert(host_port)),
+            Access::Public if holder.is_some_and(|name| !is_public(name)) => {
+                guard.private.insert(host_port);
+            }
             Access::Localhost => drop(guard.localhost.insert(host_port)),
             Access::Private => drop(guard.private.insert(host_port)),
             Access::Public => {

@@ -120,7 +120,7 @@ impl Work<'_> {
                         let step = Step::RestoreName { id, name: record.clone() };
                         plan.add(step, Reason::Interrupted, Some(record), BTreeSet::from([gone]));
                         restored.insert(record.clone());
-                    } else if self.is_outdated(record) {
+                    } else if self.is_outdated(record) && !self.waiting.contains_key(record) {
                         // The one that runs is replaced again, and takes the name for it.
                         let step = Step::RemoveLeftover { id, name: leftover.name.clone() };
                         let step =
@@ -194,6 +194,7 @@ impl Work<'_> {
                 && self.given.observed.containers.contains_key(record)
                 && !self.given.desired.held.contains_key(record)
                 && !self.cleared.contains_key(record)
+                && !self.waiting.contains_key(record)
                 && is_finished(record);
             if succeeded {
                 let step =

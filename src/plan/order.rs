@@ -37,8 +37,18 @@ struct Take {
     step: StepId,
     name: ContainerName,
     things: BTreeSet<Thing>,
-    /// Whether it is started as it was made, and its record asks for something else by now.
-    is_outdated: bool,
+    how: How,
+}
+
+/// As which one a container gets what it needs; who is as his record says goes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum How {
+    /// As its record says.
+    AsWanted,
+    /// It runs, and is ended and started.
+    Restart,
+    /// As it was made, and its record asks for something else by now.
+    AsItWas,
 }
 
 /// The containers that would take what another one keeps, and what they wait for.
@@ -47,24 +57,36 @@ struct Take {
 /// is started as it was made, since its replacement has to wait, takes nothing that somebody else gets.
 pub(crate) fn waiting(plan: &Plan, given: &Given<'_>) -> BTreeMap<ContainerName, String> {
     let (holders, leaving) = (holders(given), gives(plan));
-    let mut takes = takes(plan, given);
-    takes.sort_by_key(|take| take.is_outdated);
+    let is_restart = |take: &Take| matches!(take.how, How::Restart);
+    let takes: Vec<Take> =
+        takes(plan, given).into_iter().filter(|take| !is_restart(take)).collect();
+    let keeps = |take: &Take, thing: &Thing| {
+        let holder = holders.get(thing).copied().filter(|holder| **holder != take.name)?;
+        let is_held = plan.held.contains_key(holder);
+        let why = if is_held { ", which is held itself" } else { "" };
+        (!leaving.contains_key(holder)).then(|| format!("{thing} stays with '{holder}'{why}"))
+    };
+    let kept = takes.iter().filter_map(|take| {
+        let why = take.things.iter().find_map(|thing| keeps(take, thing))?;
+        Some((take.name.clone(), why))
+    });
+    let kept: BTreeMap<ContainerName, String> = kept.collect();
+    // Who waits for those takes nothing, so that it may be free for one that is started as it was.
+    if kept.is_empty() { given_to_others(takes) } else { kept }
+}
+
+/// Those that are started as they were made, with something that another one gets.
+fn given_to_others(mut takes: Vec<Take>) -> BTreeMap<ContainerName, String> {
+    takes.sort_by_key(|take| take.how);
     let mut waiting = BTreeMap::new();
     let mut gotten: BTreeMap<Thing, ContainerName> = BTreeMap::new();
     for take in takes {
-        let keeps = |thing: &Thing| {
-            let holder = holders.get(thing).copied().filter(|holder| **holder != take.name)?;
-            let is_held = plan.held.contains_key(holder);
-            let why = if is_held { ", which is held itself" } else { "" };
-            (!leaving.contains_key(holder)).then(|| format!("{thing} stays with '{holder}'{why}"))
-        };
-        let gets = |thing: &Thing| {
-            let name = gotten.get(thing)?;
-            Some(format!("it was made with {thing}, which is for '{name}' now"))
-        };
-        let why = take.things.iter().find_map(|thing| keeps(thing).or_else(|| gets(thing)));
-        match why {
-            Some(why) => drop(waiting.insert(take.name, why)),
+        let other = take.things.iter().find_map(|thing| Some((thing, gotten.get(thing)?)));
+        match other {
+            Some((thing, other)) => {
+                let why = format!("it was made with {thing}, which is for '{other}' now");
+                waiting.insert(take.name, why);
+            }
             None => gotten.extend(take.things.iter().map(|thing| (*thing, take.name.clone()))),
         }
     }
@@ -151,21 +173,56 @@ fn gives(plan: &Plan) -> BTreeMap<ContainerName, StepId> {
 
 fn takes(plan: &Plan, given: &Given<'_>) -> Vec<Take> {
     let take = |(step, planned): (StepId, &PlannedStep)| {
-        let is_start = matches!(planned.step, Step::StartContainer(_));
-        let is_new = |step: &Step| {
-            matches!(step, Step::ReplaceContainer { .. } | Step::FinishReplacement { .. })
-        };
-        let name = planned.record.clone().filter(|_| is_start || is_new(&planned.step))?;
+        let name = planned.record.clone()?;
         let container = given.desired.containers.get(&name)?;
-        let found = given.observed.containers.get(&name).filter(|_| is_start);
-        let is_outdated = found.is_some_and(|found| found.hash != container.hash.as_str());
-        let things = match given.applied.get(&name).filter(|_| is_outdated) {
+        let how = how(given, &name, container, planned)?;
+        let things = match given.applied.get(&name).filter(|_| how == How::AsItWas) {
             Some(spec) => had(spec),
             None => wanted(container),
         };
-        Some(Take { step, name, things, is_outdated })
+        Some(Take { step, name, things, how })
     };
     plan.steps.iter().enumerate().filter_map(take).collect()
+}
+
+/// How `planned` gives `container` what it needs; `None` when it does not.
+fn how(
+    given: &Given<'_>,
+    name: &ContainerName,
+    container: &Container,
+    planned: &PlannedStep,
+) -> Option<How> {
+    let is_made = matches!(planned.reason, Reason::NoContainer);
+    let found = given.observed.containers.get(name).filter(|_| !is_made);
+    let is_outdated = || found.is_some_and(|found| found.hash != container.hash.as_str());
+    match &planned.step {
+        Step::StartContainer(_) if is_outdated() => Some(How::AsItWas),
+        Step::StartContainer(_)
+        | Step::ReplaceContainer { .. }
+        | Step::FinishReplacement { .. } => Some(How::AsWanted),
+        Step::RestartContainer(_) => Some(How::Restart),
+        Step::WriteFile { .. }
+        | Step::LoadGuard { .. }
+        | Step::SetBridgeFilter
+        | Step::SetForwarding
+        | Step::RemoveNetwork(_)
+        | Step::CreateNetwork(_)
+        | Step::Adjust(_)
+        | Step::EnsureImage { .. }
+        | Step::RemoveLeftover { .. }
+        | Step::RestoreName { .. }
+        | Step::StopContainer { .. }
+        | Step::RemoveContainer { .. }
+        | Step::CreateContainer(_)
+        | Step::UpdateContainer { .. }
+        | Step::RemoveGuard
+        | Step::RestoreForwarding
+        | Step::LeaveForwarding(_)
+        | Step::RemoveFile(_)
+        | Step::ReloadRules(_)
+        | Step::EnableUnit(_)
+        | Step::AwaitReady { .. } => None,
+    }
 }
 
 /// Whether `step` waits for `other`, directly or not, or is it.

@@ -115,7 +115,8 @@ fn insert(
         observed.images.insert(image, image_id.clone());
     }
     let published = published(container);
-    for port in &published {
+    // Podman lists the ports of those that are down, too.
+    for port in published.iter().filter(|_| state(container).is_up()) {
         observed.facts.published.insert(*port, record.clone());
     }
     observed.facts.existing.insert(record.clone());
@@ -312,6 +313,28 @@ mod tests {
         let records: Vec<&str> = found.containers.keys().map(ContainerName::as_str).collect();
         assert_eq!(records, ["wiki", "wiki.next"]);
         assert_eq!(found.leftovers[0].name, next);
+    }
+
+    /// Podman lists its ports all the same, and Docker those of one that a crash has ended.
+    #[test]
+    fn one_that_is_down_has_no_port() {
+        let port = PortSummary {
+            ip: Some("0.0.0.0".to_owned()),
+            private_port: 80,
+            public_port: Some(8080),
+            typ: Some(PortSummaryTypeEnum::TCP),
+        };
+        let published = |state| {
+            let summary = ContainerSummary {
+                ports: Some(vec![port.clone()]),
+                state: Some(state),
+                ..summary("wiki", &[(LABEL_RECORD, "wiki")], "a")
+            };
+            observed(vec![summary], None).facts.published.len()
+        };
+        assert_eq!(published(ContainerSummaryStateEnum::RUNNING), 1);
+        assert_eq!(published(ContainerSummaryStateEnum::PAUSED), 1);
+        assert_eq!(published(ContainerSummaryStateEnum::EXITED), 0);
     }
 
     #[test]

@@ -120,3 +120,19 @@ fn who_does_not_run_is_not_missed() {
     assert_eq!(kinds(&seen.plan()), ["replace-container"]);
     assert!(!seen.plan().to_string().contains("cost"), "{}", seen.plan());
 }
+
+#[test]
+fn the_old_one_stays_while_the_next_replacement_has_to_wait() {
+    let wiki = "wiki=service|Address|10.0.3.9|Image|app|TCPPort|80|status|enabled\n";
+    let other = "other=service|Address|10.0.3.8|Image|app|TCPPort|81|status|enabled\n";
+    let held = other.replace("TCPPort|81", "Hold|yes|TCPPort|82");
+    let mut seen = Seen::new(
+        &format!("{wiki}{other}"),
+        &format!("{}{held}", wiki.replace("TCPPort|80", "TCPPort|81")),
+    );
+    seen.leave("wiki", Role::Previous);
+    let plan = seen.plan();
+    assert!(plan.is_empty(), "{plan}");
+    let why = &plan.held[&name_of("wiki")];
+    assert_eq!(why, "port 81/tcp stays with 'other', which is held itself");
+}

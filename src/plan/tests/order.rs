@@ -252,3 +252,47 @@ fn one_that_is_started_as_it_was_takes_nothing_that_another_one_gets() {
     let why = "; port 80/tcp stays with 'cat'";
     assert!(plan.held[&name_of("elk")].ends_with(why), "{plan}");
 }
+
+#[test]
+fn who_waits_makes_nobody_wait_who_is_started_as_it_was() {
+    let before = port("elk", 2, 80) + &port("fox", 3, 82) + &port("gnu", 4, 83);
+    let cat = record("cat", "Address|10.0.3.5|TCPPort|80,82");
+    let held = port("gnu", 4, 84).replace("status|", "Hold|yes|status|");
+    let mut seen = Seen::new(&before, &(port("elk", 2, 81) + &port("fox", 3, 83) + &held + &cat));
+    seen.found("elk").state = Running::Exited;
+    seen.found("elk").published.clear();
+    let was = Seen::as_of(&before).desired.containers[&name_of("elk")].spec.canonical();
+    seen.applied.insert(name_of("elk"), was);
+    seen.write_undeclared("elk", "/data");
+    assert_eq!(seen.steps(), ["0 start container elk {}"]);
+    let plan = seen.plan();
+    assert_eq!(plan.held[&name_of("cat")], "port 82/tcp stays with 'fox', which is held itself");
+    assert_eq!(plan.held[&name_of("fox")], "port 83/tcp stays with 'gnu', which is held itself");
+}
+
+#[test]
+fn who_is_on_a_bridge_that_is_made_anew_is_made_as_its_record_says() {
+    let before = port("aaa", 2, 80);
+    let mut seen = Seen::new(&before, &(port("aaa", 2, 81) + &port("ccc", 3, 80)));
+    seen.observed.network =
+        ObservedNetwork::Differs { id: "id".to_owned(), how: "another".to_owned(), ours: true };
+    let was = Seen::as_of(&before).desired.containers[&name_of("aaa")].spec.canonical();
+    seen.applied.insert(name_of("aaa"), was);
+    let plan = seen.plan();
+    assert!(plan.held.is_empty(), "{plan}");
+    let steps: Vec<String> = plan.steps.iter().map(|step| step.step.to_string()).collect();
+    for name in ["aaa", "ccc"] {
+        assert!(steps.contains(&format!("start container {name}")), "{plan}");
+    }
+}
+
+#[test]
+fn one_that_is_restarted_waits_for_whoever_has_its_port() {
+    let (aaa, bbb) = (port("aaa", 2, 80), record("bbb", "network|host|TCPPort|80"));
+    let down = aaa.replace("status|enabled", "status|disabled");
+    let mut seen = Seen::new(&(aaa + &bbb.replace("|80|", "|90|")), &(down + &bbb));
+    let wanted = Seen::as_of(&bbb).found("bbb").clone();
+    *seen.found("bbb") = wanted;
+    seen.found("bbb").health = Some(crate::state::Health::Unhealthy);
+    assert_eq!(seen.steps(), ["0 stop container aaa {}", "1 restart container bbb {0}"]);
+}

@@ -118,3 +118,12 @@ fn what_should_not_run_goes_and_what_is_held_stays() {
     let stop = [format!("stop container app: {NOT_KEPT}")];
     assert_eq!(unguarded(&on_bridge(), &held, |_| ()).0, stop, "its spec is not known");
 }
+
+/// What it publishes, or where it is, is somebody else's by now.
+#[test]
+fn one_is_closed_also_where_another_one_keeps_what_it_would_get() {
+    let db = |address: u8| record("db", &format!("Address|10.0.3.{address}|PortMapping|none"));
+    let app = |address: u8| record("app", &format!("Address|10.0.3.{address}|TCPPort|80"));
+    let (steps, _) = unguarded(&(app(3) + &db(2)), &(app(2) + &db(4)), |_| ());
+    assert_eq!(steps, [format!("replace container app: {NOT_KEPT}")]);
+}
