@@ -34,9 +34,20 @@ pub(super) async fn plan<H: Host>(
     if wanted.is_empty() && unwell.is_empty() {
         return Ok(plan);
     }
-    let layers = cx.host.layers(&wanted).await?;
+    let mut layers = cx.host.layers(&wanted).await?;
     let past = Past { autopsies: cx.host.autopsies(&unwell).await?, ..past.clone() };
-    Ok(plan::plan(&Given { layers: &layers, past: &past, ..given }))
+    let mut looked: Vec<_> = wanted.into_iter().collect();
+    loop {
+        let plan = plan::plan(&Given { layers: &layers, past: &past, ..given });
+        // One that stays frees others to be replaced that had to wait for it before.
+        let wanted = plan::data::to_look_at(&plan, &given).into_iter();
+        let others: Vec<_> = wanted.filter(|one| !looked.contains(one)).collect();
+        if others.is_empty() {
+            return Ok(plan);
+        }
+        layers.extend(cx.host.layers(&others.iter().cloned().collect()).await?);
+        looked.extend(others);
+    }
 }
 
 /// Remembers which containers were restarted because they were not well, and forgets it of those that were

@@ -423,3 +423,41 @@ fn a_second_container_that_waits_for_the_same_one_is_brought_in_the_same_pass() 
     });
     assert_eq!(waits.max(), Some(2));
 }
+
+/// Who is looked into follows from a plan, and what is found there makes another plan.
+#[test]
+fn what_is_replaced_because_another_one_stays_is_looked_into_too() {
+    let record = |name: &str, address: u8, port: u16, more: &str| {
+        format!(
+            "{name}=service|Address|10.0.3.{address}|Image|app|PortMapping|custom|PortMappingPorts|{port}:80|\
+             status|enabled{more}\n"
+        )
+    };
+    let link = "|Interlinked|elk:db";
+    let bench = Bench::new();
+    bench.records(
+        &(record("elk", 2, 80, "") + &record("cat", 3, 90, "") + &record("ant", 4, 91, link)),
+    );
+    assert!(bench.pass(Mode::Apply).is_as_desired());
+    let [elk, cat, ant] = ["elk", "cat", "ant"].map(|name| name.parse().unwrap());
+    bench.records(
+        &(record("elk", 2, 81, "") + &record("cat", 3, 90, "") + &record("ant", 4, 91, link)),
+    );
+    bench.cx.host.break_container(&elk);
+    assert!(!bench.pass(Mode::Apply).failed.is_empty());
+    bench.cx.host.never_fail();
+    bench.cx.host.end(&elk);
+    bench.cx.host.write_undeclared(&cat, &["/data"]);
+    bench.cx.host.write_undeclared(&ant, &["/data"]);
+
+    // As it was made, `elk` has the port that `cat` would get if it did not stay for its data.
+    let more = format!("|MaxMemory|64{link}");
+    bench.records(
+        &(record("elk", 2, 81, "") + &record("cat", 3, 80, "") + &record("ant", 4, 91, &more)),
+    );
+    let report = bench.pass(Mode::Apply);
+    assert_eq!(report.held["cat"], "port 80/tcp stays with 'elk', which is held itself");
+    assert!(report.done.contains(&"start container elk".to_owned()), "{report:#?}");
+    assert!(report.held["ant"].contains("/data"), "{report:#?}");
+    assert!(!report.done.iter().any(|step| step.contains("replace container ant")), "{report:#?}");
+}
