@@ -230,7 +230,7 @@ impl Firewall {
         let whole = || async { command::run("nft", &["-f", &path.to_string_lossy()], b"").await };
         // Where there is no table nobody marks a flow meanwhile.
         let is_absent = netlink::is_absent(TABLE).is_ok_and(|absent| absent);
-        let sent = if is_absent {
+        let sent = if is_absent && marks.is_some() {
             tokio::join!(whole(), unmark()).0
         } else if let Some(mut change) = self.change(&text).await {
             change += marks.as_ref().map_or("", |marks| &marks.without);

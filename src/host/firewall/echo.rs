@@ -7,7 +7,7 @@
 //! still.
 
 use std::future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::host::Error;
 
@@ -25,18 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// As [`list`].
 pub(super) async fn read() -> Result<Option<Vec<u8>>, Error> {
-    match tokio::time::timeout(PATIENCE, between_changes()).await {
-        Ok(read) => read,
-        Err(_) => list().await,
-    }
-}
-
-async fn between_changes() -> Result<Option<Vec<u8>>, Error> {
+    let end = Instant::now() + PATIENCE;
     loop {
         tokio::select! {
             biased;
             read = list() => return read,
-            () = change() => still().await,
+            () = change(), if Instant::now() < end => still(end).await,
         }
     }
 }
@@ -49,9 +43,10 @@ async fn change() {
     }
 }
 
-async fn still() {
+/// Until nobody has changed a rule for a moment, or to the `end`.
+async fn still(end: Instant) {
     let mut before = netlink::generation().ok();
-    loop {
+    while Instant::now() < end {
         tokio::time::sleep(MOMENT).await;
         let now = netlink::generation().ok();
         if now == before {
