@@ -253,8 +253,8 @@ impl Firewall {
             Some(marks) => mark(marks.with, is_known).await,
             None => None,
         };
-        let found = Found::now();
-        let echo = echo::read().await?.ok_or(Error::GuardNotLoaded(PacketFilter::Nftables))?;
+        let (found, echo) = echo::read().await?;
+        let echo = echo.ok_or(Error::GuardNotLoaded(PacketFilter::Nftables))?;
         read_back(&text, &String::from_utf8_lossy(&echo))?;
         self.memory.remember_guard(
             &LoadedGuard {

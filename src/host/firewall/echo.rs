@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::host::Error;
 
+use super::noted::Found;
 use super::{list, netlink};
 
 /// The rules stand still when nobody has changed one for so long.
@@ -19,18 +20,23 @@ const MOMENT: Duration = Duration::from_millis(5);
 /// Who changes rules all the time has to be borne: after so long `nft` is left to itself.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The table as the kernel has it, or `None`.
+/// How the kernel had the table just before, and the table in words, or `None`.
 ///
 /// # Errors
 ///
 /// As [`list`].
-pub(super) async fn read() -> Result<Option<Vec<u8>>, Error> {
+pub(super) async fn read() -> Result<(Found, Option<Vec<u8>>), Error> {
     let end = Instant::now() + PATIENCE;
     loop {
+        let is_late = Instant::now() >= end;
+        let Some(found) = Found::at_once().or_else(|| is_late.then(Found::now)) else {
+            still(end).await;
+            continue;
+        };
         tokio::select! {
             biased;
-            read = list() => return read,
-            () = change(), if Instant::now() < end => still(end).await,
+            read = list() => return Ok((found, read?)),
+            () = change(), if !is_late => still(end).await,
         }
     }
 }

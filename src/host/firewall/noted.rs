@@ -102,17 +102,15 @@ pub(super) struct Found {
 impl Found {
     /// As it is now.
     pub(super) fn now() -> Self {
-        let mut at = now();
-        for _ in 0..TRIES {
-            let Ok(print) = dump::print(TABLE) else { break };
-            let after = now();
-            if after == at {
-                return Self { at, print: Some(print) };
-            }
-            // What was listed meanwhile is of before and of after.
-            at = after;
-        }
-        Self { at, print: None }
+        let undisturbed = (0..TRIES).find_map(|_| Self::at_once());
+        undisturbed.unwrap_or_else(|| Self { at: now(), print: None })
+    }
+
+    /// The same, unless somebody has changed a rule meanwhile: what was listed is of before and of after then.
+    pub(super) fn at_once() -> Option<Self> {
+        let at = now();
+        let Ok(print) = dump::print(TABLE) else { return Some(Self { at, print: None }) };
+        (now() == at).then_some(Self { at, print: Some(print) })
     }
 
     fn place(&self) -> Option<&str> {
