@@ -270,7 +270,7 @@ impl<H: Host> Owner<'_, H> {
         let wait = if heard.is_early { wait.min(SECOND_LOOK) } else { wait };
         // Without an engine the last report is an old one, and its times are over.
         let of_containers = match end {
-            End::Quiet | End::Undone => until_next(self.last.as_ref()),
+            End::Quiet | End::Undone => retry::until_due(self.last.as_ref(), Timestamp::now()),
             End::NoEngine => Duration::MAX,
         };
         self.due = Instant::now() + wait.min(of_containers);
@@ -434,14 +434,6 @@ async fn one_pass<H: Host>(
             Made { end, report: Err(Refusal::Failed(full(&error))) }
         }
     }
-}
-
-/// Until a container is due that waits for its time.
-fn until_next(last: Option<&Report>) -> Duration {
-    let at = last.and_then(|report| report.again_at);
-    let left = at.map(|at| at.duration_since(Timestamp::now()));
-    // A moment later, so that the pass does not come before its time.
-    left.map_or(Duration::MAX, |left| Duration::try_from(left).unwrap_or_default() + MERGE)
 }
 
 /// What went wrong, and what is not as in the pass before.

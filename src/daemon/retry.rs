@@ -4,6 +4,10 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use crate::reconcile::Report;
+
 /// How a pass ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -24,6 +28,21 @@ const NO_ENGINE: Duration = Duration::from_secs(1);
 
 /// The longest wait for an engine, whatever the interval.
 const CAP: Duration = Duration::from_secs(60);
+
+/// After a pass that followed one that was cut: what the engine was still making is there by then, and no event
+/// tells of it.
+const AFTER_A_CUT: Duration = Duration::from_secs(10);
+
+/// A container is started again a moment after its time, so that the pass does not come before it.
+const MOMENT: Duration = Duration::from_millis(100);
+
+/// Until a container is due that waits for its time, or what a cut pass may have left.
+pub(super) fn until_due(last: Option<&Report>, now: Timestamp) -> Duration {
+    let is_after_a_cut = last.is_some_and(|report| !report.interrupted.is_empty());
+    let most = if is_after_a_cut { AFTER_A_CUT } else { Duration::MAX };
+    let left = last.and_then(|report| report.again_at).map(|at| at.duration_since(now));
+    left.map_or(most, |left| most.min(Duration::try_from(left).unwrap_or_default() + MOMENT))
+}
 
 /// What the passes before were like.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +84,24 @@ impl Retry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_for_its_time_or_may_be_left_of_a_cut_is_looked_for() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        let report = |due: Option<i64>, interrupted: &[&str]| Report {
+            again_at: due.map(|second| Timestamp::from_second(second).unwrap()),
+            interrupted: interrupted.iter().map(|step| (*step).to_owned()).collect(),
+            ..Report::default()
+        };
+        let seconds = |report| until_due(Some(&report), now).as_secs_f64();
+        assert_eq!(until_due(None, now), Duration::MAX);
+        assert_eq!(until_due(Some(&report(None, &[])), now), Duration::MAX);
+        assert!((seconds(report(Some(1_030), &[])) - 30.1).abs() < 1e-9);
+        assert!((seconds(report(Some(990), &[])) - 0.1).abs() < 1e-9);
+        assert!((seconds(report(None, &["create"])) - 10.0).abs() < 1e-9);
+        assert!((seconds(report(Some(1_030), &["create"])) - 10.0).abs() < 1e-9);
+        assert!((seconds(report(Some(1_003), &["create"])) - 3.1).abs() < 1e-9);
+    }
 
     #[test]
     fn it_is_known_whether_the_last_pass_found_an_engine() {

@@ -151,7 +151,10 @@ killed() {
 	inside rm -r /run/systemd/system/wharfd.service.d
 	inside systemctl daemon-reload
 	inside systemctl restart wharfd
-	must "not as desired after $KILLS kills" until_true 60 as_desired
+	until_true 60 as_desired || {
+		inside wharf status >&2 || true
+		broken "not as desired after $KILLS kills"
+	}
 	must "the last change is lost" limit_is site $((96 << 20))
 	must "something is left behind" until_true 30 nothing_else
 	must "not everybody is in" until_true 30 all_are_in
