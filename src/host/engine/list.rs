@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(found.leftovers[0].name, next);
     }
 
-    /// Podman lists its ports all the same, and Docker those of one that a crash has ended.
+    /// Podman lists its ports all the same.
     #[test]
     fn one_that_is_down_has_no_port() {
         let port = PortSummary {
